@@ -1,0 +1,348 @@
+// The vector layer: N lanes of T in one or more native registers, on the compilers' vector extensions.
+// Everything that computes on vectors is written against this page; intrinsics appear only here.
+#pragma once
+
+#include "poolhead/core/scalar.hpp"
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <utility>
+
+#if defined(__SSE2__)
+#include <immintrin.h>
+#endif
+
+namespace poolhead::inline POOLHEAD_ISA::simd {
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+inline constexpr int register_bytes = 64;
+inline constexpr int register_count = 32;
+#elif defined(__AVX__)
+inline constexpr int register_bytes = 32;
+inline constexpr int register_count = 16;
+#else
+inline constexpr int register_bytes = 16;
+inline constexpr int register_count = 16;
+#endif
+
+/// The lanes of one register of A; every vector of a computation in A has this many.
+template <class A>
+inline constexpr int lanes = register_bytes / static_cast<int>(sizeof(A));
+
+template <class T, int N, bool fits = (N * static_cast<int>(sizeof(T)) <= register_bytes)>
+struct Vec;
+
+template <class T, int N>
+struct Vec<T, N, true> {
+  typedef T Raw __attribute__((vector_size(N * sizeof(T))));
+  static constexpr bool split = false;
+  static constexpr int registers = 1;
+  Raw raw;
+};
+
+template <class T, int N>
+struct Vec<T, N, false> {
+  static constexpr bool split = true;
+  static constexpr int registers = 2 * Vec<T, N / 2>::registers;
+  Vec<T, N / 2> lo, hi;
+};
+
+/// The integer as wide as T: lanes of masks (all bits set or none) and of positions.
+template <class T>
+using IntOf = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
+template <class T, int N>
+using Mask = Vec<IntOf<T>, N>;
+
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> splat(T value) {
+  if constexpr (Vec<T, N>::split) {
+    const auto half = splat<T, N / 2>(value);
+    return {half, half};
+  } else {
+    return {typename Vec<T, N>::Raw{} + value};
+  }
+}
+
+template <class V>
+POOLHEAD_INLINE V zero() {
+  if constexpr (V::split)
+    return {zero<decltype(V::lo)>(), zero<decltype(V::hi)>()};
+  else
+    return {typename V::Raw{}};
+}
+
+/// first, first + 1, first + 2, ...
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> iota(T first) {
+  if constexpr (Vec<T, N>::split) {
+    return {iota<T, N / 2>(first), iota<T, N / 2>(first + N / 2)};
+  } else {
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+      return Vec<T, N>{typename Vec<T, N>::Raw{static_cast<T>(I)...} + first};
+    }
+    (std::make_integer_sequence<int, N>{});
+  }
+}
+
+#define POOLHEAD_SIMD_OPERATOR(op)                                                \
+  template <class T, int N>                                                       \
+  POOLHEAD_INLINE Vec<T, N> operator op(const Vec<T, N>& a, const Vec<T, N>& b) { \
+    if constexpr (Vec<T, N>::split)                                               \
+      return {a.lo op b.lo, a.hi op b.hi};                                        \
+    else                                                                          \
+      return {a.raw op b.raw};                                                    \
+  }
+POOLHEAD_SIMD_OPERATOR(+)
+POOLHEAD_SIMD_OPERATOR(-)
+POOLHEAD_SIMD_OPERATOR(*)
+POOLHEAD_SIMD_OPERATOR(/)
+POOLHEAD_SIMD_OPERATOR(&)
+POOLHEAD_SIMD_OPERATOR(|)
+#undef POOLHEAD_SIMD_OPERATOR
+
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> operator~(const Vec<T, N>& a) {
+  if constexpr (Vec<T, N>::split)
+    return {~a.lo, ~a.hi};
+  else
+    return {~a.raw};
+}
+
+#define POOLHEAD_SIMD_COMPARISON(op)                                               \
+  template <class T, int N>                                                        \
+  POOLHEAD_INLINE Mask<T, N> operator op(const Vec<T, N>& a, const Vec<T, N>& b) { \
+    if constexpr (Vec<T, N>::split)                                                \
+      return {a.lo op b.lo, a.hi op b.hi};                                         \
+    else                                                                           \
+      return {(typename Mask<T, N>::Raw)(a.raw op b.raw)};                         \
+  }
+POOLHEAD_SIMD_COMPARISON(<)
+POOLHEAD_SIMD_COMPARISON(<=)
+POOLHEAD_SIMD_COMPARISON(>)
+POOLHEAD_SIMD_COMPARISON(==)
+POOLHEAD_SIMD_COMPARISON(!=)
+#undef POOLHEAD_SIMD_COMPARISON
+
+/// Lane by lane static_cast<To>, exact where To is wider; narrowing doubles rounds to nearest even.
+template <class To, class T, int N>
+POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
+  if constexpr (std::is_same_v<To, T>) {
+    return a;
+  } else if constexpr (Vec<T, N>::split || Vec<To, N>::split) {
+    Vec<T, N / 2> lo, hi;
+    if constexpr (Vec<T, N>::split) {
+      lo = a.lo;
+      hi = a.hi;
+    } else {
+      [&]<int... I>(std::integer_sequence<int, I...>) {
+        lo.raw = __builtin_shufflevector(a.raw, a.raw, I...);
+        hi.raw = __builtin_shufflevector(a.raw, a.raw, (I + N / 2)...);
+      }
+      (std::make_integer_sequence<int, N / 2>{});
+    }
+    const auto low = convert<To>(lo);
+    const auto high = convert<To>(hi);
+    if constexpr (Vec<To, N>::split) {
+      return {low, high};
+    } else {
+      return [&]<int... I>(std::integer_sequence<int, I...>) {
+        return Vec<To, N>{__builtin_shufflevector(low.raw, high.raw, I...)};
+      }
+      (std::make_integer_sequence<int, N>{});
+    }
+  } else {
+    return {__builtin_convertvector(a.raw, typename Vec<To, N>::Raw)};
+  }
+}
+
+/// Lane by lane mask ? a : b. The mask may be narrower or wider than the lanes of a.
+template <class M, class T, int N>
+POOLHEAD_INLINE Vec<T, N> select(const Vec<M, N>& mask, const Vec<T, N>& a, const Vec<T, N>& b) {
+  const auto same = convert<IntOf<T>>(mask);
+  if constexpr (Vec<T, N>::split) {
+    return {select(same.lo, a.lo, b.lo), select(same.hi, a.hi, b.hi)};
+  } else {
+    return {same.raw ? a.raw : b.raw};
+  }
+}
+
+// Merging N vectors lane by lane, so that lane i of the answer holds all lanes of vector i, takes log2 N
+// rounds. In the round of step H, lower takes the lower H of every 2 H lanes of a and of b, upper the rest.
+namespace detail {
+template <int H, int N, bool upper>
+constexpr int butterfly_lane(int lane) {
+  const int group = lane / (2 * H) * (2 * H);
+  const int within = lane % (2 * H);
+  return (within < H ? group + within : N + group + within - H) + (upper ? H : 0);
+}
+template <int H, bool upper, class T, int N>
+POOLHEAD_INLINE Vec<T, N> butterfly(const Vec<T, N>& a, const Vec<T, N>& b) {
+  if constexpr (!Vec<T, N>::split) {
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+      return Vec<T, N>{__builtin_shufflevector(a.raw, b.raw, butterfly_lane<H, N, upper>(I)...)};
+    }
+    (std::make_integer_sequence<int, N>{});
+  } else if constexpr (H == N / 2) {
+    if constexpr (upper)
+      return {a.hi, b.hi};
+    else
+      return {a.lo, b.lo};
+  } else {
+    return {butterfly<H, upper>(a.lo, b.lo), butterfly<H, upper>(a.hi, b.hi)};
+  }
+}
+}  // namespace detail
+template <int H, class T, int N>
+POOLHEAD_INLINE Vec<T, N> lower(const Vec<T, N>& a, const Vec<T, N>& b) {
+  return detail::butterfly<H, false>(a, b);
+}
+template <int H, class T, int N>
+POOLHEAD_INLINE Vec<T, N> upper(const Vec<T, N>& a, const Vec<T, N>& b) {
+  return detail::butterfly<H, true>(a, b);
+}
+
+// Memory. A is the accumulator of T; 16-bit types widen on load and round to nearest even on store.
+
+namespace detail {
+
+template <class T>
+inline constexpr bool is_16_bit = sizeof(T) == 2;
+
+/// 16-bit elements as their bits.
+template <int N>
+struct Bits16 {
+  typedef std::uint16_t Raw __attribute__((vector_size(2 * N)));
+  Raw raw;
+};
+
+template <class T, int N>
+POOLHEAD_INLINE Vec<float, N> widen(const Bits16<N>& bits) {
+  if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+    typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
+    return {(typename Vec<float, N>::Raw)(__builtin_convertvector(bits.raw, Raw32) << 16)};
+  } else {
+#if defined(__AVX512F__)
+    // The zero-masked forms: GCC 12 calls the plain ones' undefined pass-through operand uninitialized.
+    if constexpr (N == 16) return {_mm512_maskz_cvtph_ps(0xffff, (__m256i)bits.raw)};
+#endif
+#if defined(__F16C__)
+    if constexpr (N == 8) return {_mm256_cvtph_ps((__m128i)bits.raw)};
+#endif
+    Vec<float, N> out;
+    for (int i = 0; i < N; ++i) {
+      out.raw[i] = static_cast<float>(Eigen::numext::bit_cast<Eigen::half>(std::uint16_t{bits.raw[i]}));
+    }
+    return out;
+  }
+}
+
+template <class T, int N>
+POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
+  if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+    typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
+    const Raw32 bits = (Raw32)a.raw;
+    const Raw32 even = (bits >> 16) & 1u;
+    const Raw32 rounded = (bits + 0x7fffu + even) >> 16;
+    const Raw32 quiet_nan = (bits >> 16) | 0x40u;
+    const Raw32 result = a.raw == a.raw ? rounded : quiet_nan;
+    return {__builtin_convertvector(result, typename Bits16<N>::Raw)};
+  } else {
+#if defined(__AVX512F__)
+    if constexpr (N == 16) {
+      return {(typename Bits16<N>::Raw)_mm512_maskz_cvtps_ph(0xffff, a.raw,
+                                                             _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
+    }
+#endif
+#if defined(__F16C__)
+    if constexpr (N == 8) {
+      return {(typename Bits16<N>::Raw)_mm256_cvtps_ph(a.raw, _MM_FROUND_TO_NEAREST_INT)};
+    }
+#endif
+    Bits16<N> out;
+    for (int i = 0; i < N; ++i) {
+      out.raw[i] = Eigen::numext::bit_cast<std::uint16_t>(static_cast<Eigen::half>(a.raw[i]));
+    }
+    return out;
+  }
+}
+
+/// The first count elements at p, the other lanes 0; nothing beyond them is touched.
+template <class Raw, class T>
+POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+  if constexpr (sizeof(T) == 2)
+    return (Raw)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), p);
+  else if constexpr (sizeof(T) == 4)
+    return (Raw)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+  else
+    return (Raw)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
+#else
+  Raw out{};
+  std::memcpy(&out, p, static_cast<std::size_t>(count) * sizeof(T));
+  return out;
+#endif
+}
+
+template <class Raw, class T>
+POOLHEAD_INLINE void store_first_raw(T* p, const Raw& raw, int count) {
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+  if constexpr (sizeof(T) == 2)
+    _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << count) - 1), (__m256i)raw);
+  else if constexpr (sizeof(T) == 4)
+    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)raw);
+  else
+    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)raw);
+#else
+  std::memcpy(static_cast<void*>(p), &raw, static_cast<std::size_t>(count) * sizeof(T));
+#endif
+}
+
+}  // namespace detail
+
+template <class A, class T>
+POOLHEAD_INLINE Vec<A, lanes<A>> load(const T* p) {
+  constexpr int N = lanes<A>;
+  if constexpr (detail::is_16_bit<T>) {
+    detail::Bits16<N> bits;
+    std::memcpy(&bits.raw, p, sizeof bits.raw);
+    return detail::widen<T>(bits);
+  } else {
+    Vec<A, N> out;
+    std::memcpy(&out.raw, p, sizeof out.raw);
+    return out;
+  }
+}
+
+/// The first count (1 .. N) elements at p; the other lanes are 0.
+template <class A, class T>
+POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {
+  constexpr int N = lanes<A>;
+  if constexpr (detail::is_16_bit<T>) {
+    using Bits = detail::Bits16<N>;
+    return detail::widen<T>(Bits{detail::load_first_raw<typename Bits::Raw>(p, count)});
+  } else {
+    return {detail::load_first_raw<typename Vec<A, N>::Raw>(p, count)};
+  }
+}
+
+template <class T, class A, int N>
+POOLHEAD_INLINE void store(T* p, const Vec<A, N>& a) {
+  if constexpr (detail::is_16_bit<T>) {
+    const auto bits = detail::narrow<T>(a);
+    std::memcpy(static_cast<void*>(p), &bits.raw, sizeof bits.raw);
+  } else {
+    std::memcpy(static_cast<void*>(p), &a.raw, sizeof a.raw);
+  }
+}
+
+/// Writes the first count (1 .. N) lanes and nothing else.
+template <class T, class A, int N>
+POOLHEAD_INLINE void store_first(T* p, const Vec<A, N>& a, int count) {
+  if constexpr (detail::is_16_bit<T>)
+    detail::store_first_raw(p, detail::narrow<T>(a).raw, count);
+  else
+    detail::store_first_raw(p, a.raw, count);
+}
+
+}  // namespace poolhead::inline POOLHEAD_ISA::simd
