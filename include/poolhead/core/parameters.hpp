@@ -95,16 +95,15 @@ template <class F, class First, class... Others>
 void visit(ParameterName& name, const F& f, First& first, Others&... others) {
   using Value = std::remove_const_t<First>;
   if constexpr (requires { Value::parameters(); }) {
-    std::apply(
-        [&](const auto&... member) {
-          (name.with(member.name,
-                     [&] {
-                       f(std::string_view(name), view_parameter(first.*member.pointer),
-                         view_parameter(others.*member.pointer)...);
-                     }),
-           ...);
-        },
-        Value::parameters());
+    const auto one = [&](const auto& member) {
+      // An empty tensor is a parameter that the value does without, such as the bias of a layer without one.
+      if ((first.*member.pointer).size() == 0) return;
+      name.with(member.name, [&] {
+        f(std::string_view(name), view_parameter(first.*member.pointer),
+          view_parameter(others.*member.pointer)...);
+      });
+    };
+    std::apply([&](const auto&... member) { (one(member), ...); }, Value::parameters());
   } else if constexpr (requires { Value::is_composition; }) {
     Value::visit_parts(
         [&](std::string_view part, auto&... parts) { name.with(part, [&] { visit(name, f, parts...); }); },

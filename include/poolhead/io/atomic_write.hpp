@@ -7,10 +7,10 @@
 #include <cstddef>
 #include <cstring>
 #include <filesystem>
-#include <initializer_list>
 #include <span>
 #include <string>
 #include <system_error>
+#include <utility>
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -76,7 +76,7 @@ class TemporaryFile {
 /// An existing target keeps its permission bits; a link is followed. Throws FileError where the target is not a
 /// regular file or cannot be written; then it is as it was, and nothing else is left.
 inline void write_atomically(const std::filesystem::path& path,
-                             std::initializer_list<std::span<const std::byte>> pieces) {
+                             std::span<const std::span<const std::byte>> pieces) {
   std::error_code error;
   std::filesystem::path target = std::filesystem::canonical(path, error);
   if (error) target = path;

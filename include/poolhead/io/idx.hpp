@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/core/error.hpp"
+#include "poolhead/io/regular_file.hpp"
 
 #include <algorithm>
 #include <array>
@@ -13,7 +14,6 @@
 #include <memory>
 #include <span>
 #include <string>
-#include <system_error>
 #include <vector>
 
 #include <zlib.h>
@@ -35,12 +35,7 @@ namespace detail {
 class MaybeGzipFile {
  public:
   explicit MaybeGzipFile(const std::filesystem::path& path) : name_(path.string()) {
-    // Before opening: to open a pipe would wait for its writer.
-    std::error_code error;
-    const auto status = std::filesystem::status(path, error);
-    if (status.type() == std::filesystem::file_type::not_found) fail<FileError>(name_, ": no such file");
-    if (error) fail<FileError>(name_, ": cannot be opened: ", error.message());
-    if (!std::filesystem::is_regular_file(status)) fail<FileError>(name_, ": is not a regular file");
+    require_regular_file(path);
     file_.reset(std::fopen(path.c_str(), "rb"));
     if (!file_) fail<FileError>(name_, ": cannot be opened: ", std::strerror(errno));
     refill();

@@ -38,7 +38,7 @@ inline LabelledImages read_mnist(const std::filesystem::path& directory, Split s
   IdxArray labels = read_idx(label_path, 1);
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     if (labels.values[i] >= num_classes) {
-      detail::fail<FileError>(label_path.string(), ": label ", i, " is ", int{labels.values[i]},
+      detail::fail<FileError>(label_path.string(), ": label is ", int{labels.values[i]}, " at byte ", 8 + i,
                               ", expected 0 to ", num_classes - 1);
     }
   }

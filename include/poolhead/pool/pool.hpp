@@ -137,6 +137,12 @@ class ReductionPool {
     return cache;
   }
 
+  /// The shape of y for x, as rows without data.
+  template <class X>
+  Rows<typename X::Scalar> output_shape(const X& x) const {
+    return {nullptr, x.batch(), self().features(x.channels())};
+  }
+
   /// Inference: fills y, (N, features), and keeps nothing. Throws ShapeError where shapes disagree.
   template <class X, class Y, Device D = Eigen::DefaultDevice>
   void forward(const X& x, Y&& y, const D& device = D{}) const {

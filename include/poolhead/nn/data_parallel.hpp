@@ -1,0 +1,138 @@
+// Training and evaluation over a batch, split among threads by samples.
+#pragma once
+
+#include "poolhead/nn/cross_entropy.hpp"
+#include "poolhead/nn/layer.hpp"
+
+#include <optional>
+
+namespace poolhead::inline POOLHEAD_ISA {
+
+/// The loss, the gradient and the accuracy of a network over a batch.
+///
+/// A batch is cut into blocks of a fixed number of samples. Threads take blocks; every block has a gradient of
+/// its own, and they are added up in their order, so the result is the same bits for every number of threads.
+/// The memory (a cache per thread, a gradient per block) is made at the first batch and reused. Network ends in
+/// rows of logits; X is the view of its input, FeatureMap<const float, ChannelsLast>, say.
+template <class Network, class X>
+class DataParallel {
+  using T = typename X::Scalar;
+  using Input = FeatureMap<const T, typename X::Layout>;
+
+ public:
+  /// Throws ValueError for a block below 1.
+  explicit DataParallel(Index block = 16) : block_(block) {
+    if (block < 1) detail::fail<ValueError>("DataParallel: block is ", block, ", expected at least 1");
+  }
+
+  /// Overwrites gradient with that of the mean cross-entropy over the batch; returns the sum of losses and of
+  /// right answers. labels are N integers, one per sample. Throws what the network and cross_entropy throw.
+  template <std::integral Label, Device D = Eigen::DefaultDevice>
+  LossSum gradient(const Network& network, const X& x, std::span<const Label> labels, Network& gradient,
+                   const D& device = D{}) {
+    while (gradients_.size() < static_cast<std::size_t>(blocks(x))) gradients_.push_back(zeros_like(network));
+    const LossSum sum =
+        run(network, x, labels, device, [&](Index b, const Input& in, auto part, Worker& worker) {
+          Network& own = gradients_[static_cast<std::size_t>(b)];
+          set_zero(own);
+          network.forward(in, worker.logits(), worker.cache);
+          const auto loss =
+              detail::cross_entropy_sum<T>(read_only(worker.logits()), part, worker.dlogits(), x.batch());
+          network.backward(in, worker.logits(), worker.dlogits(), no_gradient, worker.cache, own);
+          return loss;
+        });
+    set_zero(gradient);
+    for (Index b = 0; b < blocks(x); ++b) {
+      visit_parameters_together(
+          [](std::string_view, auto total, auto part) {
+            for (std::size_t i = 0; i < total.size(); ++i) total[i] += part[i];
+          },
+          gradient, gradients_[static_cast<std::size_t>(b)]);
+    }
+    return sum;
+  }
+
+  /// The sum of losses and of right answers over a batch.
+  template <std::integral Label, Device D = Eigen::DefaultDevice>
+  LossSum evaluate(const Network& network, const X& x, std::span<const Label> labels, const D& device = D{}) {
+    return run(network, x, labels, device, [&](Index, const Input& in, auto part, Worker& worker) {
+      network.forward(in, worker.logits(), worker.cache);
+      return detail::cross_entropy_sum<T>(read_only(worker.logits()), part, Rows<T>(), 1);
+    });
+  }
+
+ private:
+  /// What one thread needs for one block.
+  struct Worker {
+    decltype(std::declval<const Network&>().make_cache(std::declval<const Input&>())) cache;
+    Rows<T> shape;
+    detail::Buffer<T> memory;
+
+    Worker(const Network& network, const Input& x)
+        : cache(network.make_cache(x)), shape(network.output_shape(x)) {
+      memory.reserve(2 * shape.size());
+    }
+    Rows<T> logits() { return {memory.data(), shape.batch(), shape.features()}; }
+    Rows<T> dlogits() { return {memory.data() + shape.size(), shape.batch(), shape.features()}; }
+  };
+
+  Index block_;
+  FeatureShape made_for_;  ///< of the blocks that the workers take
+  std::vector<Worker> workers_;
+  std::optional<Worker> last_;  ///< takes a batch's last block where that is shorter
+  std::vector<Network> gradients_;
+  std::vector<LossSum> sums_;
+
+  Index blocks(const X& x) const { return (x.batch() + block_ - 1) / block_; }
+  static Rows<const T> read_only(const Rows<T>& rows) { return rows; }
+
+  /// Calls body(block, its samples, its labels, a worker) for every block and adds up what it returns.
+  template <class Label, class D, class Body>
+  LossSum run(const Network& network, const X& x, std::span<const Label> labels, const D& device,
+              const Body& body) {
+    if (static_cast<Index>(labels.size()) != x.batch()) {
+      detail::fail<ShapeError>("DataParallel: labels are [", labels.size(), "], expected [", x.batch(), "]");
+    }
+    const Input in(x);
+    const Index count = blocks(x);
+    // A block is worth a thread whatever it costs: it is a whole network's work.
+    const Index threads = detail::thread_count(device, count, detail::bytes_per_thread);
+    make_workers(network, in, threads);
+    sums_.resize(static_cast<std::size_t>(count));
+    detail::parallel_parts(device, threads, count, [&](Index thread, Index begin, Index end) {
+      for (Index b = begin; b < end; ++b) {
+        const Index first = b * block_;
+        const Index size = std::min(block_, x.batch() - first);
+        Worker& worker = size < block_ ? *last_ : workers_[static_cast<std::size_t>(thread)];
+        sums_[static_cast<std::size_t>(b)] =
+            body(b, in.samples(first, size),
+                 labels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size)), worker);
+      }
+    });
+    LossSum sum;
+    for (const LossSum& part : sums_) {
+      sum.loss += part.loss;
+      sum.correct += part.correct;
+    }
+    return sum;
+  }
+
+  void make_workers(const Network& network, const Input& x, Index threads) {
+    FeatureShape shape = x.shape();
+    shape.batch = block_;
+    if (shape != made_for_) {
+      workers_.clear();
+      last_.reset();
+      made_for_ = shape;
+    }
+    const Index rest = x.batch() % block_;
+    const Index whole = x.batch() >= block_ ? threads : 0;
+    while (static_cast<Index>(workers_.size()) < whole) workers_.emplace_back(network, Input(nullptr, shape));
+    if (rest > 0 && (!last_ || last_->shape.batch() != rest)) {
+      shape.batch = rest;
+      last_.emplace(network, Input(nullptr, shape));
+    }
+  }
+};
+
+}  // namespace poolhead::inline POOLHEAD_ISA

@@ -1,0 +1,187 @@
+// Layers one after another.
+#pragma once
+
+#include "poolhead/nn/named.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+
+/// y = part k(... part 1(part 0(x))); parts are layers, pools and compositions. Parameters are named by the
+/// part's index, as in torch.nn.Sequential, or by its own name (named<"fc">(...)).
+///
+/// The cache keeps every intermediate once; a layer that works in place (ReLU) shares its input's memory.
+template <class... Parts>
+class Sequential : public detail::Composition<Parts...> {
+  static constexpr std::size_t size = sizeof...(Parts);
+  using Tuple = std::tuple<Parts...>;
+  template <std::size_t I>
+  using Part = std::tuple_element_t<I, Tuple>;
+
+ public:
+  static constexpr std::string_view name = "Sequential";
+  static constexpr bool backward_reads_output = detail::backward_reads_output<Part<size - 1>>;
+
+  using detail::Composition<Parts...>::Composition;
+  using detail::Composition<Parts...>::parts;
+
+ private:
+  /// The views that go in and out of the parts: element I is x of part I, the last one y, all without data.
+  template <std::size_t I, class X>
+  auto chain(const X& x) const {
+    if constexpr (I == size) {
+      return std::tuple{x};
+    } else {
+      return std::tuple_cat(std::tuple{x}, chain<I + 1>(std::get<I>(parts).output_shape(x)));
+    }
+  }
+  template <class X>
+  auto chain_of(const X& x) const {
+    return chain<0>(detail::shape_of(detail::as_view<const typename X::Scalar>(x)));
+  }
+
+  /// Whether part I overwrites its own input, the output of part I - 1.
+  template <std::size_t I>
+  static constexpr bool overwrites() {
+    if constexpr (I == 0 || I >= size)
+      return false;
+    else
+      return detail::works_in_place<Part<I>> && !detail::backward_reads_output<Part<I - 1>>;
+  }
+  /// Whether the output of part I is y itself: it is the last, or all that follow work in place.
+  template <std::size_t I>
+  static constexpr bool is_output() {
+    if constexpr (I + 1 == size)
+      return true;
+    else
+      return overwrites<I + 1>() && is_output<I + 1>();
+  }
+
+  template <class Views>
+  struct CacheOf;
+  template <class... Views>
+  struct CacheOf<std::tuple<Views...>> {
+    using T = typename std::tuple_element_t<0, std::tuple<Views...>>::Scalar;
+    template <std::size_t... I>
+    static auto part_caches(std::index_sequence<I...>)
+        -> std::tuple<decltype(std::declval<Part<I>>().make_cache(
+            std::declval<std::tuple_element_t<I, std::tuple<Views...>>>()))...>;
+
+    std::tuple<Views...> views;
+    decltype(part_caches(std::make_index_sequence<size>{})) parts;
+    std::array<Index, size> offsets{};  // of the outputs of parts 0 .. size - 2 in activations
+    detail::Buffer<T> activations{};
+    mutable std::array<detail::Buffer<T>, 2> gradients{};
+    bool filled = false;
+  };
+
+ public:
+  template <class X>
+  auto output_shape(const X& x) const {
+    return std::get<size>(chain_of(x));
+  }
+
+  template <class X>
+  auto make_cache(const X& x) const {
+    const auto views = chain_of(x);
+    auto caches = [&]<std::size_t... I>(std::index_sequence<I...>) {
+      return std::tuple{std::get<I>(parts).make_cache(std::get<I>(views))...};
+    }
+    (std::make_index_sequence<size>{});
+    CacheOf<std::remove_const_t<decltype(views)>> cache{views, std::move(caches)};
+    Index total = 0;
+    Index largest = 0;
+    detail::each_index<Tuple>([&](auto i) {
+      if constexpr (i + 1 < size) {
+        // Cache lines apart, so that every activation starts aligned.
+        const Index extent = (std::get<i + 1>(views).size() + 63) / 64 * 64;
+        if constexpr (!is_output<i>() && !overwrites<i>()) {
+          cache.offsets[i] = total;
+          total += extent;
+        } else if constexpr (i > 0) {
+          cache.offsets[i] = cache.offsets[i - 1];
+        }
+        largest = std::max(largest, extent);
+      }
+    });
+    cache.activations.reserve(total);
+    for (auto& gradient : cache.gradients) gradient.reserve(size > 1 ? largest : 0);
+    return cache;
+  }
+
+  template <class X, class Y, class C, Device D = Eigen::DefaultDevice>
+  void forward(const X& x, Y&& y, C& cache, const D& device = D{}) const {
+    const auto in = detail::read_only(detail::as_view<const typename X::Scalar>(x));
+    const auto out = detail::as_view<typename X::Scalar>(y);
+    check(cache, in, out, "::forward");
+    forward_from<0>(in, out, cache, device);
+  }
+
+  template <class X, class Y, class DY, class DX, class C, Device D = Eigen::DefaultDevice>
+  void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, Sequential& gradient,
+                const D& device = D{}) const {
+    const auto in = detail::read_only(detail::as_view<const typename X::Scalar>(x));
+    const auto out = detail::read_only(detail::as_view<const typename X::Scalar>(y));
+    const auto out_gradient = detail::read_only(detail::as_view<const typename X::Scalar>(dy));
+    check(cache, in, out, "::backward");
+    detail::check_shape(name, "::backward", "dy", out_gradient, out);
+    detail::check_filled(name, cache.filled);
+    if constexpr (!std::same_as<DX, NoGradient>) detail::check_shape(name, "::backward", "dx", dx, in);
+    backward_to<0, size - 1>(in, out, out_gradient, dx, cache, gradient, device);
+  }
+
+  // For compositions that run part 0 themselves (see nn/concat.hpp): its output and its output's gradient, and
+  // the rest of the chain.
+
+  /// The output of part I: y itself, or its place in the cache.
+  template <std::size_t I, class Y, class C>
+  auto output_of(const Y& y, C& cache) const {
+    if constexpr (is_output<I>())
+      return y;
+    else
+      return detail::with_data(std::get<I + 1>(cache.views), cache.activations.data() + cache.offsets[I]);
+  }
+  template <std::size_t I, class X, class Y, class C, Device D>
+  void forward_from(const X& x, const Y& y, C& cache, const D& device) const {
+    const auto out = output_of<I>(y, cache);
+    std::get<I>(parts).forward(x, out, std::get<I>(cache.parts), device);
+    if constexpr (I + 1 < size)
+      forward_from<I + 1>(detail::read_only(out), y, cache, device);
+    else
+      cache.filled = true;
+  }
+  /// Runs backward from part I down to part Last; returns nothing, dx being Last's.
+  template <std::size_t Last, std::size_t I, class X, class Y, class DY, class DX, class C, class G, Device D>
+  void backward_to(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, G& gradient,
+                   const D& device) const {
+    const auto out = detail::read_only(output_of<I>(y, cache));
+    auto& part_gradient = std::get<I>(gradient.parts);
+    if constexpr (I == Last) {
+      std::get<I>(parts).backward(x, out, dy, dx, std::get<I>(cache.parts), part_gradient, device);
+    } else {
+      const auto in = output_of<I - 1>(y, cache);
+      const auto in_gradient = gradient_of<I - 1>(cache);
+      std::get<I>(parts).backward(detail::read_only(in), out, dy, in_gradient, std::get<I>(cache.parts),
+                                  part_gradient, device);
+      backward_to<Last, I - 1>(x, y, detail::read_only(in_gradient), dx, cache, gradient, device);
+    }
+  }
+  /// Where the gradient of part I's output stands during backward: two buffers in turn are enough.
+  template <std::size_t I, class C>
+  auto gradient_of(const C& cache) const {
+    return detail::with_data(std::get<I + 1>(cache.views), cache.gradients[I % 2].data());
+  }
+
+ private:
+  template <class C, class X, class Y>
+  void check(const C& cache, const X& x, const Y& y, std::string_view call) const {
+    detail::check_shape(name, call, "the shape of the cache", std::get<0>(cache.views), x);
+    detail::check_shape(name, call, "y", y, std::get<size>(cache.views));
+  }
+};
+
+/// sequential(Conv2d<float>(3, 32, 3), ReLU{}, MaxPool2d(2), ...).
+template <class... Parts>
+Sequential<Parts...> sequential(Parts... parts) {
+  return Sequential<Parts...>(std::move(parts)...);
+}
+
+}  // namespace poolhead::inline POOLHEAD_ISA
