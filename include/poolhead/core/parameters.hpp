@@ -4,6 +4,8 @@
 #include "poolhead/core/scalar.hpp"
 #include "poolhead/core/shape.hpp"
 
+#include <unsupported/Eigen/CXX11/Tensor>
+
 #include <algorithm>
 #include <cstddef>
 #include <tuple>

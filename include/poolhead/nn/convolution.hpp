@@ -48,6 +48,30 @@ auto matrix(T* data, Index rows, Index cols, Index stride) {
   return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(data, rows, cols, Eigen::OuterStride<>(stride));
 }
 
+/// The sum of n contiguous elements, in an order that neither threads nor the alignment of p change.
+template <class T>
+T sum(const T* p, Index n) {
+  constexpr Index lanes = 16;
+  T partial[lanes] = {};
+  Index i = 0;
+  for (; i + lanes <= n; i += lanes) {
+    for (Index k = 0; k < lanes; ++k) partial[k] += p[i + k];
+  }
+  for (Index k = 0; i + k < n; ++k) partial[k] += p[i + k];
+  for (Index width = lanes / 2; width > 0; width /= 2) {
+    for (Index k = 0; k < width; ++k) partial[k] += partial[k + width];
+  }
+  return partial[0];
+}
+
+/// to[c] += the sum over rows of p[row * stride + c], in the order of the rows.
+template <class T>
+void add_rows(const T* p, Index rows, Index cols, Index stride, T* to) {
+  for (Index row = 0; row < rows; ++row, p += stride) {
+    for (Index c = 0; c < cols; ++c) to[c] += p[c];
+  }
+}
+
 /// NHWC columns run over (kh, kw, c), weights over (c, kh, kw): from one to the other and, adding, back.
 template <class T>
 void pack_weights(const T* weight, Index outputs, Index channels, Index taps, T* packed) {
@@ -234,23 +258,20 @@ void convolve_backward(const ConvolutionGeometry& geometry, const FeatureMap<con
           if (plan.pointwise) column_gradient = dx.sample(n);
         }
         const T* weights = packed;
-        T* sum = sums;
+        T* sums_of_one = sums;
         bool first_convolution = true;
         for (const auto& one : convolutions) {
           const Index all = one.dy.channels();
           const Index outputs = all / geometry.groups;
           const Index first = group * outputs;
-          auto dw = matrix(sum + first * plan.depth, outputs, plan.depth, plan.depth);
-          auto db = matrix(sum + all * plan.depth + first, 1, outputs, outputs);
-          sum += all * (plan.depth + 1);
+          auto dw = matrix(sums_of_one + first * plan.depth, outputs, plan.depth, plan.depth);
+          T* const db = sums_of_one + all * plan.depth + first;
+          sums_of_one += all * (plan.depth + 1);
           if constexpr (plan.channels_last) {
             const Index rows = count * plan.outputs;
             const auto dy = matrix(one.dy.sample(n) + first, rows, outputs, all);
             dw.noalias() += dy.transpose() * matrix(columns, rows, plan.depth, plan.depth);
-            // A sample's rows first, then the samples: short chains round less.
-            for (Index i = 0; i < count; ++i) {
-              db += dy.middleRows(i * plan.outputs, plan.outputs).colwise().sum();
-            }
+            add_rows(one.dy.sample(n) + first, rows, outputs, all, db);
             if constexpr (wants_dx) {
               auto dcolumns = matrix(column_gradient, rows, plan.depth, plan.depth);
               const auto w = matrix(weights + first * plan.depth, outputs, plan.depth, plan.depth);
@@ -267,7 +288,8 @@ void convolve_backward(const ConvolutionGeometry& geometry, const FeatureMap<con
               const auto dy =
                   matrix(one.dy.sample(n + i) + first * plan.outputs, outputs, plan.outputs, plan.outputs);
               dw.noalias() += dy * matrix(columns + offset, plan.depth, plan.outputs, plan.outputs).transpose();
-              db += dy.rowwise().sum().transpose();
+              for (Index o = 0; o < outputs; ++o)
+                db[o] += detail::sum(dy.data() + o * plan.outputs, plan.outputs);
               if constexpr (wants_dx) {
                 auto dcolumns = matrix(column_gradient + offset, plan.depth, plan.outputs, plan.outputs);
                 if (first_convolution)

@@ -37,7 +37,7 @@ LossSum cross_entropy_sum(const Rows<const T>& logits, std::span<const Label> la
     const double shift = static_cast<double>(row[best]);
     double total = 0.0;
     for (Index k = 0; k < classes; ++k) total += std::exp(static_cast<double>(row[k]) - shift);
-    sum.loss += shift + std::log(total) - static_cast<double>(row[label]);
+    sum.loss += std::log(total) - (static_cast<double>(row[label]) - shift);
     sum.correct += best == label;
     if (dlogits.data() == nullptr) continue;
     for (Index k = 0; k < classes; ++k) {

@@ -79,7 +79,9 @@ class Dense {
     }
     if (in.batch() == 0) return;
     weights(gradient).noalias() += matrix(out_gradient).transpose() * matrix(in);
-    for (Index n = 0; n < in.batch(); ++n) vector(gradient.bias) += matrix(out_gradient).row(n);
+    for (Index n = 0; n < in.batch(); ++n) {
+      for (Index o = 0; o < out_features(); ++o) gradient.bias(o) += out_gradient(n, o);
+    }
   }
 
  private:

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/nn/layer.hpp"
+#include "poolhead/pool/global_max.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 

@@ -1,0 +1,65 @@
+// After the first call with a shape, no call of the library allocates (on DefaultDevice; Eigen's task queue
+// may).
+#include <poolhead/poolhead.hpp>
+
+#include "support/allocation.hpp"
+#include "support/catch.hpp"
+#include "support/data.hpp"
+
+#include <string>
+
+namespace ph = poolhead;
+using namespace ph::test;
+
+namespace {
+const void* volatile seen;  // or the compiler may leave an allocation out
+}
+
+TEST_CASE("the counter counts", "[allocation]") {
+  struct alignas(64) Wide {
+    char bytes[64];
+  };
+  const auto count = [](auto make) {
+    return allocations_of([&] {
+      const auto made = make();
+      seen = made.data();
+    });
+  };
+  CHECK(allocations_of([] {}) == 0);
+  CHECK(count([] { return std::vector<int>(10); }) > 0);
+  CHECK(count([] { return std::vector<Wide>(10); }) > 0);
+  CHECK(count([] { return std::string(100, ' '); }) > 0);
+  CHECK(count([] { return Eigen::VectorXf(10); }) > 0);
+  CHECK(count([] { return RowTensor<float>(3, 4); }) > 0);
+  CHECK(allocations_of([] { ::operator delete[](::operator new[](8, std::nothrow)); }) > 0);
+  CHECK(allocations_of([] {
+          void* const memory = std::aligned_alloc(64, 64);
+          seen = memory;
+          std::free(memory);
+        }) > 0);
+}
+
+TEMPLATE_PRODUCT_TEST_CASE("pools allocate nothing after their cache is made", "[allocation]", (Nchw, Nhwc),
+                           (float, double, Eigen::half, Eigen::bfloat16)) {
+  using Scalar = typename TestType::Scalar;
+  const auto check = [](const auto& pool) {
+    const Map<TestType> x({3, 37, 5, 7}, noise(60));
+    Map<TestType> dx(x.extents);
+    RowTensor<Scalar> y(3, pool.features(37));
+    auto cache = pool.make_cache(x.view());
+    auto grad = ph::zeros_like(pool);
+    const auto step = [&] {
+      pool.forward(x.view(), y);
+      pool.forward(x.view(), y, cache);
+      pool.backward(x.view(), y, y, dx.view(), cache);
+      pool.backward(x.view(), y, y, dx.view(), cache, grad);
+      ph::visit_parameters(grad, [](auto, auto) {});
+    };
+    step();
+    CHECK(allocations_of(step) == 0);
+    CHECK(allocations_of([&] { pool(x.view()); }) > 0);  // makes its answer
+  };
+  check(ph::GlobalAveragePool{});
+  check(ph::GlobalMaxPool{});
+  check(ph::concat(ph::GlobalAveragePool{}, ph::GlobalMaxPool{}));
+}

@@ -1,0 +1,12 @@
+// EXPECT: this argument is written to, but it is const
+#include <poolhead/poolhead.hpp>
+
+using Tensor = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+
+#ifdef POOLHEAD_WRONG
+using Rows = Eigen::TensorMap<const Eigen::Tensor<float, 2, Eigen::RowMajor>>;
+#else
+using Rows = Eigen::TensorMap<Eigen::Tensor<float, 2, Eigen::RowMajor>>;
+#endif
+
+void forward(const Tensor& x, Rows& y) { poolhead::GlobalMaxPool{}.forward(poolhead::nchw(x), y); }
