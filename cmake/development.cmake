@@ -18,7 +18,7 @@ target_compile_options(poolhead_warnings INTERFACE -Wall -Wextra -Wpedantic -Wco
                                                    $<$<BOOL:${POOLHEAD_WERROR}>:-Werror>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL GNU AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   # GCC bug 105593: it takes its own AVX-512 intrinsics, inlined from Eigen, for uninitialized reads.
-  target_compile_options(poolhead_warnings INTERFACE -Wno-maybe-uninitialized)
+  target_compile_options(poolhead_warnings INTERFACE -Wno-uninitialized -Wno-maybe-uninitialized)
 endif()
 target_link_libraries(poolhead_warnings INTERFACE poolhead Threads::Threads)
 

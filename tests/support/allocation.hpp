@@ -14,9 +14,6 @@
 #define POOLHEAD_TEST_SANITIZER
 #endif
 #endif
-#if defined(POOLHEAD_TEST_SANITIZER)
-#include <sanitizer/allocator_interface.h>
-#endif
 
 namespace poolhead::test {
 
@@ -35,7 +32,9 @@ std::size_t allocations_of(Function function) {
 
 #if defined(POOLHEAD_TEST_SANITIZER)
 
-// A sanitizer owns the allocator, and calls back.
+// A sanitizer owns the allocator, and calls back. (GCC does not ship the header that declares this.)
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*allocated)(const volatile void*, std::size_t),
+                                                         void (*freed)(const volatile void*));
 inline const int allocation_hooks_installed = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, std::size_t) { ++poolhead::test::allocations; }, [](const volatile void*) {});
 

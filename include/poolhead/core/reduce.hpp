@@ -7,6 +7,7 @@
 //     struct State {                                   // only vectors of lanes<Accumulator> lanes
 //       template <class F> static State zip(const F& f, const State& a, const State& b);
 //     };
+//     static Accumulator padding();                    // an element that changes no state
 //     State identity() const;
 //     template <int K>                                 // K consecutive vectors, K = 1 or 4
 //     void accumulate(State&, const Vec (&x)[K], const Positions& positions) const;
@@ -58,15 +59,25 @@ template <class State>
 inline constexpr int channel_block = static_cast<int>(std::bit_floor(static_cast<unsigned>(
     std::clamp(simd::register_count / 2 * simd::register_bytes / static_cast<int>(sizeof(State)), 1, 8))));
 
-/// Lanes below count of a, the others of b.
-template <class R, class State>
-POOLHEAD_INLINE State first_lanes(const State& a, const State& b, int count) {
-  using Lane = simd::IntOf<typename R::Accumulator>;
-  constexpr int N = reduction_lanes<R>;
-  const auto mask = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(count));
-  return State::zip(
-      [&](const auto& p, const auto& q) __attribute__((always_inline)) { return simd::select(mask, p, q); }, a,
-      b);
+/// Accumulates the first count elements of K vectors; the others are 0 on entry.
+template <class R, class State, class V, int K, class P>
+POOLHEAD_INLINE void accumulate_first(const R& reduction, State& state, const V (&x)[K], const P& positions,
+                                      int count) {
+  if constexpr (requires { reduction.accumulate_first(state, x, positions, count); }) {
+    reduction.accumulate_first(state, x, positions, count);
+  } else if constexpr (R::padding() == 0) {
+    reduction.accumulate(state, x, positions);
+  } else {
+    using A = typename R::Accumulator;
+    using Lane = simd::IntOf<A>;
+    constexpr int N = simd::lanes<A>;
+    V padded[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const auto inside = simd::iota<Lane, N>(k * N) < simd::splat<Lane, N>(static_cast<Lane>(count));
+      padded[k] = simd::select(inside, x[k], simd::splat<A, N>(R::padding()));
+    });
+    reduction.accumulate(state, padded, positions);
+  }
 }
 
 template <class R, class T>
@@ -84,16 +95,22 @@ POOLHEAD_INLINE typename R::State reduce_plane(const R& reduction, const T* x, I
                         simd::load<A>(x + s + 3 * N)};
     reduction.accumulate(state, group, at(s));
   }
-  for (; s + N <= positions; s += N) {
-    const V one[1] = {simd::load<A>(x + s)};
-    reduction.accumulate(state, one, at(s));
-  }
   if (s < positions) {
-    const int rest = static_cast<int>(positions - s);
-    const V one[1] = {simd::load_first<A>(x + s, rest)};
-    auto with_rest = state;
-    reduction.accumulate(with_rest, one, at(s));
-    state = first_lanes<R>(with_rest, state, rest);
+    // The rest, padded: four vectors at once cost a reduction little more than one.
+    const Index rest = positions - s;
+    const int count = static_cast<int>(rest);
+    const auto load = [&](Index from) __attribute__((always_inline)) {
+      return from + N <= rest
+                 ? simd::load<A>(x + s + from)
+                 : simd::load_first<A>(x + s + from, static_cast<int>(std::max<Index>(rest - from, 0)));
+    };
+    if (rest <= N) {
+      const V one[1] = {load(0)};
+      accumulate_first(reduction, state, one, at(s), count);
+    } else {
+      const V group[4] = {load(0), load(N), load(2 * N), load(3 * N)};
+      accumulate_first(reduction, state, group, at(s), count);
+    }
   }
   return state;
 }

@@ -152,6 +152,14 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
       (std::make_integer_sequence<int, N>{});
     }
   } else {
+#if defined(__AVX512F__)
+    // GCC 12 takes __builtin_convertvector apart into halves here. Zero-masked forms: see widen below.
+    if constexpr (N == 8 && std::is_same_v<T, float> && std::is_same_v<To, double>) {
+      return {_mm512_maskz_cvtps_pd(0xff, a.raw)};
+    } else if constexpr (N == 8 && std::is_same_v<T, double> && std::is_same_v<To, float>) {
+      return {_mm512_maskz_cvtpd_ps(0xff, a.raw)};
+    }
+#endif
     return {__builtin_convertvector(a.raw, typename Vec<To, N>::Raw)};
   }
 }
@@ -164,6 +172,28 @@ POOLHEAD_INLINE Vec<T, N> select(const Vec<M, N>& mask, const Vec<T, N>& a, cons
     return {select(same.lo, a.lo, b.lo), select(same.hi, a.hi, b.hi)};
   } else {
     return {same.raw ? a.raw : b.raw};
+  }
+}
+
+/// Whether every lane of a mask is set.
+template <class I, int N>
+POOLHEAD_INLINE bool all(const Vec<I, N>& mask) {
+  if constexpr (Vec<I, N>::split) {
+    return all(mask.lo & mask.hi);
+  } else {
+    constexpr std::size_t bytes = sizeof(mask.raw);
+#if defined(__AVX512F__)
+    if constexpr (bytes == 64) return _mm512_cmpge_epi32_mask((__m512i)mask.raw, _mm512_setzero_si512()) == 0;
+#endif
+#if defined(__AVX__)
+    if constexpr (bytes == 32) return _mm256_movemask_ps((__m256)mask.raw) == 0xff;
+#endif
+#if defined(__SSE2__)
+    if constexpr (bytes == 16) return _mm_movemask_ps((__m128)mask.raw) == 0xf;
+#endif
+    I common = -1;
+    for (int i = 0; i < N; ++i) common &= mask.raw[i];
+    return common != 0;
   }
 }
 
@@ -267,7 +297,7 @@ POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
   }
 }
 
-/// The first count elements at p, the other lanes 0; nothing beyond them is touched.
+/// The first count (0 .. N) elements at p, the other lanes 0; nothing beyond them is touched.
 template <class Raw, class T>
 POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
@@ -314,7 +344,7 @@ POOLHEAD_INLINE Vec<A, lanes<A>> load(const T* p) {
   }
 }
 
-/// The first count (1 .. N) elements at p; the other lanes are 0.
+/// The first count (0 .. N) elements at p; the other lanes are 0.
 template <class A, class T>
 POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {
   constexpr int N = lanes<A>;

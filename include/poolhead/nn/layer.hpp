@@ -6,10 +6,6 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
-/// Given as dx, says that nobody needs the gradient at the input: a network's first layer then skips it.
-struct NoGradient {};
-inline constexpr NoGradient no_gradient{};
-
 /// A layer: a value whose members are its parameters and whose calls are const. x, y, dy and dx are views
 /// (FeatureMap or Rows); output_shape(x) is the type and shape of y, a view without data.
 ///   make_cache(x)                                          memory for x's shape

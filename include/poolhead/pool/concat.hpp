@@ -42,6 +42,15 @@ struct FusedReduction {
     }
     (heads);
   }
+  /// Each head pads in its own way.
+  template <int K>
+  POOLHEAD_INLINE void accumulate_first(State& state, const V (&x)[K],
+                                        const Positions<PositionLane, N>& positions, int count) const {
+    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+      (detail::accumulate_first(std::get<I>(reductions), std::get<I>(state.of), x, positions, count), ...);
+    }
+    (heads);
+  }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
     return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
       return State{{std::get<I>(reductions).merge(std::get<I>(a.of), std::get<I>(b.of))...}};
@@ -127,6 +136,10 @@ class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
     });
   }
   template <Scalar T>
+  void check_size(std::string_view call, const Cache<T>& cache) const {
+    each([&](auto i) { std::get<i>(heads).check_size(call, std::get<i>(cache.heads)); });
+  }
+  template <Scalar T>
   void check_contents(const Cache<T>& cache) const {
     each([&](auto i) { std::get<i>(heads).check_contents(std::get<i>(cache.heads)); });
   }
@@ -135,33 +148,32 @@ class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
     cache.filled = true;
     each([&](auto i) { std::get<i>(heads).set_filled(std::get<i>(cache.heads)); });
   }
-  template <Scalar T, class I>
-  auto inference(const FeatureShape& x, const Rows<T>& y) const {
+  template <class I, Scalar T, class L>
+  auto inference(const FeatureMap<const T, L>& x, const Rows<T>& y) const {
     return with_columns(
-        x.channels,
+        x.channels(),
         [&](auto i, Index first, Index count) {
-          return std::get<i>(heads).template inference<T, I>(x, y.columns(first, count));
+          return std::get<i>(heads).template inference<I>(x, y.columns(first, count));
         },
         []<class... R>(R... reductions) { return detail::FusedReduction<R...>{{reductions...}}; });
   }
-  template <Scalar T, class I>
-  auto reduction(const FeatureShape& x, const Rows<T>& y, Cache<T>& cache) const {
+  template <class I, Scalar T, class L>
+  auto reduction(const FeatureMap<const T, L>& x, const Rows<T>& y, Cache<T>& cache) const {
     return with_columns(
-        x.channels,
+        x.channels(),
         [&](auto i, Index first, Index count) {
-          return std::get<i>(heads).template reduction<T, I>(x, y.columns(first, count),
-                                                             std::get<i>(cache.heads));
+          return std::get<i>(heads).template reduction<I>(x, y.columns(first, count), std::get<i>(cache.heads));
         },
         []<class... R>(R... reductions) { return detail::FusedReduction<R...>{{reductions...}}; });
   }
-  template <Scalar T, class I>
-  auto gradient(const FeatureShape& x, const Rows<const T>& y, const Rows<const T>& dy,
+  template <class I, Scalar T, class L>
+  auto gradient(const FeatureMap<const T, L>& x, const Rows<const T>& y, const Rows<const T>& dy,
                 const Cache<T>& cache) const {
     return with_columns(
-        x.channels,
+        x.channels(),
         [&](auto i, Index first, Index count) {
-          return std::get<i>(heads).template gradient<T, I>(x, y.columns(first, count),
-                                                            dy.columns(first, count), std::get<i>(cache.heads));
+          return std::get<i>(heads).template gradient<I>(x, y.columns(first, count), dy.columns(first, count),
+                                                         std::get<i>(cache.heads));
         },
         []<class... G>(G... gradients) { return detail::FusedGradient<G...>{{gradients...}}; });
   }

@@ -53,7 +53,7 @@ struct WideSum<double, N> {
   }
 };
 
-template <class T, class I>
+template <class T, class L, class I>
 struct AverageReduction {
   using Accumulator = poolhead::Accumulator<T>;
   using PositionLane = I;
@@ -61,9 +61,11 @@ struct AverageReduction {
   using V = simd::Vec<Accumulator, N>;
   using State = WideSum<Accumulator, N>;
 
+  FeatureMap<const T, L> map;
   Rows<T> y;
   double positions;
 
+  static constexpr Accumulator padding() { return 0; }
   POOLHEAD_INLINE State identity() const { return State::zero(); }
   template <int K>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&) const {
@@ -80,7 +82,20 @@ struct AverageReduction {
     return merged;
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    simd::store_first(y.row(n) + c, state.mean(positions), count);
+    const auto mean = state.mean(positions);
+    simd::store_first(y.row(n) + c, mean, count);
+    const auto finite = (mean - mean) == simd::zero<V>();
+    if (!simd::all(finite)) [[unlikely]]
+      for (int i = 0; i < count; ++i) y(n, c + i) = rescaled_mean(n, c + i);
+  }
+
+ private:
+  /// The mean of a plane that holds infinities or NaN, or whose sum overflows though its mean need not.
+  [[gnu::cold, gnu::noinline]] T rescaled_mean(Index n, Index c) const {
+    constexpr double scale = 0x1p-64;
+    double sum = 0.0;
+    for (Index s = 0; s < map.positions(); ++s) sum += scale * static_cast<double>(map(n, c, s));
+    return static_cast<T>(static_cast<Accumulator>(sum / positions / scale));
   }
 };
 
@@ -125,17 +140,20 @@ class GlobalAveragePool : public ReductionPool<GlobalAveragePool> {
   template <Scalar T>
   void prepare(Cache<T>&) const {}
   template <Scalar T>
+  void check_size(std::string_view, const Cache<T>&) const {}
+  template <Scalar T>
   void check_contents(const Cache<T>&) const {}
-  template <Scalar T, class I>
-  auto inference(const FeatureShape& x, const Rows<T>& y) const {
-    return detail::AverageReduction<T, I>{y, static_cast<double>(x.positions())};
+  template <class I, Scalar T, class L>
+  auto inference(const FeatureMap<const T, L>& x, const Rows<T>& y) const {
+    return detail::AverageReduction<T, L, I>{x, y, static_cast<double>(x.positions())};
   }
-  template <Scalar T, class I>
-  auto reduction(const FeatureShape& x, const Rows<T>& y, Cache<T>&) const {
-    return inference<T, I>(x, y);
+  template <class I, Scalar T, class L>
+  auto reduction(const FeatureMap<const T, L>& x, const Rows<T>& y, Cache<T>&) const {
+    return inference<I>(x, y);
   }
-  template <Scalar T, class I>
-  auto gradient(const FeatureShape& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>&) const {
+  template <class I, Scalar T, class L>
+  auto gradient(const FeatureMap<const T, L>& x, const Rows<const T>&, const Rows<const T>& dy,
+                const Cache<T>&) const {
     return detail::AverageGradient<T, I>{dy, static_cast<Accumulator<T>>(x.positions())};
   }
 };

@@ -21,45 +21,6 @@ struct MaxReduction {
 
   struct State {
     V value;
-
-    template <class F>
-    static State zip(const F& f, const State& a, const State& b) {
-      return {f(a.value, b.value)};
-    }
-  };
-
-  Rows<T> y;
-
-  POOLHEAD_INLINE State identity() const {
-    return {simd::splat<Accumulator, N>(-std::numeric_limits<Accumulator>::infinity())};
-  }
-  template <int K>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&) const {
-    const auto later = [](const V& a, const V& b) __attribute__((always_inline)) {
-      return simd::select(later_wins(a, b), b, a);
-    };
-    if constexpr (K == 1)
-      state.value = later(state.value, x[0]);
-    else
-      state.value = later(state.value, later(later(x[0], x[1]), later(x[2], x[3])));
-  }
-  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
-    return {simd::select(later_wins(a.value, b.value), b.value, a.value)};
-  }
-  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    simd::store_first(y.row(n) + c, state.value, count);
-  }
-};
-
-template <class T, class I>
-struct ArgmaxReduction {
-  using Accumulator = poolhead::Accumulator<T>;
-  using PositionLane = I;
-  static constexpr int N = simd::lanes<Accumulator>;
-  using V = simd::Vec<Accumulator, N>;
-
-  struct State {
-    V value;
     simd::Vec<I, N> position;
 
     template <class F>
@@ -69,12 +30,12 @@ struct ArgmaxReduction {
   };
 
   Rows<T> y;
-  Index* argmax;
+  Index* argmax;  // null where nobody asks
   Index channels;
 
+  static constexpr Accumulator padding() { return -std::numeric_limits<Accumulator>::infinity(); }
   POOLHEAD_INLINE State identity() const {
-    return {simd::splat<Accumulator, N>(-std::numeric_limits<Accumulator>::infinity()),
-            simd::zero<simd::Vec<I, N>>()};
+    return {simd::splat<Accumulator, N>(padding()), simd::zero<simd::Vec<I, N>>()};
   }
   template <int K>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>& positions) const {
@@ -93,6 +54,7 @@ struct ArgmaxReduction {
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     simd::store_first(y.row(n) + c, state.value, count);
+    if (argmax == nullptr) return;
     const auto wide = simd::convert<Index>(state.position);
     std::memcpy(argmax + n * channels + c, &wide, static_cast<std::size_t>(count) * sizeof(Index));
   }
@@ -156,16 +118,19 @@ class GlobalMaxPool : public ReductionPool<GlobalMaxPool> {
   void prepare(Cache<T>& cache) const {
     cache.argmax.resize(cache.shape.batch, cache.shape.channels);
   }
+  template <Scalar T>
+  void check_size(std::string_view call, const Cache<T>& cache) const {
+    const Index planes = cache.shape.batch * cache.shape.channels;
+    if (cache.argmax.size() != planes) {
+      detail::fail<ValueError>(name, call, ": the cache holds ", cache.argmax.size(), " argmax, expected ",
+                               planes);
+    }
+  }
   /// backward trusts no position that it did not look at.
   template <Scalar T>
   void check_contents(const Cache<T>& cache) const {
-    const Index planes = cache.shape.batch * cache.shape.channels;
     const Index positions = cache.shape.positions();
-    if (cache.argmax.size() != planes) {
-      detail::fail<ValueError>(name, "::backward: the cache holds ", cache.argmax.size(), " argmax, expected ",
-                               planes);
-    }
-    for (Index i = 0; i < planes; ++i) {
+    for (Index i = 0; i < cache.argmax.size(); ++i) {
       const Index position = cache.argmax.data()[i];
       if (position < 0 || position >= positions) {
         detail::fail<ValueError>(name, "::backward: argmax of plane ", i, " is ", position,
@@ -173,18 +138,18 @@ class GlobalMaxPool : public ReductionPool<GlobalMaxPool> {
       }
     }
   }
-  template <Scalar T, class I>
-  auto inference(const FeatureShape&, const Rows<T>& y) const {
-    return detail::MaxReduction<T, I>{y};
+  template <class I, Scalar T, class L>
+  auto inference(const FeatureMap<const T, L>& x, const Rows<T>& y) const {
+    return detail::MaxReduction<T, I>{y, nullptr, x.channels()};
   }
-  template <Scalar T, class I>
-  auto reduction(const FeatureShape& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::ArgmaxReduction<T, I>{y, cache.argmax.data(), x.channels};
+  template <class I, Scalar T, class L>
+  auto reduction(const FeatureMap<const T, L>& x, const Rows<T>& y, Cache<T>& cache) const {
+    return detail::MaxReduction<T, I>{y, cache.argmax.data(), x.channels()};
   }
-  template <Scalar T, class I>
-  auto gradient(const FeatureShape& x, const Rows<const T>&, const Rows<const T>& dy,
+  template <class I, Scalar T, class L>
+  auto gradient(const FeatureMap<const T, L>& x, const Rows<const T>&, const Rows<const T>& dy,
                 const Cache<T>& cache) const {
-    return detail::MaxGradient<T, I>{dy, cache.argmax.data(), x.channels};
+    return detail::MaxGradient<T, I>{dy, cache.argmax.data(), x.channels()};
   }
 };
 

@@ -15,14 +15,6 @@ struct PoolCache {
 
 namespace detail {
 
-/// The sentence for anything that is no view.
-template <class X>
-constexpr void require_view() {
-  static_assert(is_feature_map<X>,
-                "poolhead: name the memory layout at the call: nchw(x), nhwc(x), channels_first(x) or "
-                "channels_last(x)");
-}
-
 template <class L>
 void check_input(std::string_view type, std::string_view call, const FeatureShape& x) {
   if (x.channels == 0 || x.positions() == 0) {
@@ -70,13 +62,17 @@ void check_input_gradient(std::string_view type, const FeatureMap<const T, L>& x
 /// The const view of x, after the compile-time checks that every call shares.
 template <class X>
 auto as_input(const X& x) {
-  require_view<X>();
+  static_assert(is_feature_map<X>,
+                "poolhead: name the memory layout at the call: nchw(x), nhwc(x), channels_first(x) or "
+                "channels_last(x)");
   return FeatureMap<const typename X::Scalar, typename X::Layout>(x);
 }
 
 template <class X, class DX>
 auto as_input_gradient(const DX& dx) {
-  require_view<DX>();
+  static_assert(is_feature_map<DX>,
+                "poolhead: name the memory layout at the call: nchw(x), nhwc(x), channels_first(x) or "
+                "channels_last(x)");
   static_assert(std::same_as<typename X::Layout, typename DX::Layout>,
                 "poolhead: dx must have the memory layout of x");
   static_assert(std::same_as<typename X::Scalar, typename DX::Scalar>,
@@ -87,6 +83,10 @@ auto as_input_gradient(const DX& dx) {
 }
 
 }  // namespace detail
+
+/// Given as dx, says that nobody needs the gradient at the input: a network's first layer then skips it.
+struct NoGradient {};
+inline constexpr NoGradient no_gradient{};
 
 /// A global pool: a value whose calls are const. float and NCHW stand for all scalars and layouts.
 template <class P>
@@ -108,9 +108,9 @@ concept Pool = std::copyable<P> &&
 ///   template <Scalar T> struct Cache : PoolCache;
 ///   Index features(Index channels) const;
 ///   void prepare(Cache<T>&) const;                        // sizes the cache for cache.shape
-///   auto inference<T, I>(x, y) const;                     // the reduction that fills y
-///   auto reduction<T, I>(x, y, cache) const;              // the reduction that fills y and the cache
-///   auto gradient<T, I>(x, y, dy, cache) const;           // the gradient that fills dx
+///   auto inference<I>(x, y) const;                        // the reduction that fills y
+///   auto reduction<I>(x, y, cache) const;                 // the reduction that fills y and the cache
+///   auto gradient<I>(x, y, dy, cache) const;              // the gradient that fills dx
 ///   void check_contents(const Cache<T>&) const;           // throws ValueError for a cache that was tampered
 ///   with
 /// where I is the lane type of positions: 32 bits wherever a float's plane allows it.
@@ -148,9 +148,8 @@ class ReductionPool {
   void forward(const X& x, Y&& y, const D& device = D{}) const {
     const auto input = detail::as_input(x);
     const auto rows = checked_forward(input, y);
-    with_positions(input, [&]<class I>(I) {
-      detail::reduce(input, self().template inference<typename X::Scalar, I>(input.shape(), rows), device);
-    });
+    with_positions(
+        input, [&]<class I>(I) { detail::reduce(input, self().template inference<I>(input, rows), device); });
   }
 
   /// Fills y and the cache. Throws ShapeError where shapes disagree or the cache was made for another shape.
@@ -158,10 +157,9 @@ class ReductionPool {
   void forward(const X& x, Y&& y, C& cache, const D& device = D{}) const {
     const auto input = detail::as_input(x);
     const auto rows = checked_forward(input, y);
-    detail::check_cache<typename X::Layout>(Derived::name, "::forward", cache.shape, input.shape());
+    check_cache<X, C>("::forward", input.shape(), cache);
     with_positions(input, [&]<class I>(I) {
-      detail::reduce(input, self().template reduction<typename X::Scalar, I>(input.shape(), rows, cache),
-                     device);
+      detail::reduce(input, self().template reduction<I>(input, rows, cache), device);
     });
     self().set_filled(cache);
   }
@@ -183,11 +181,11 @@ class ReductionPool {
     detail::check_rows(Derived::name, "::backward", "y", rows, input.batch(), features);
     detail::check_rows(Derived::name, "::backward", "dy", row_gradients, input.batch(), features);
     detail::check_input_gradient(Derived::name, input, output);
-    detail::check_cache<typename X::Layout>(Derived::name, "::backward", cache.shape, input.shape());
+    check_cache<X, C>("::backward", input.shape(), cache);
     detail::check_filled(Derived::name, cache.filled);
     self().check_contents(cache);
     with_positions(input, [&]<class I>(I) {
-      const auto gradient = self().template gradient<T, I>(input.shape(), rows, row_gradients, cache);
+      const auto gradient = self().template gradient<I>(input, rows, row_gradients, cache);
       detail::spread(input, output.data(), gradient, device);
     });
   }
@@ -200,6 +198,10 @@ class ReductionPool {
     backward(x, y, dy, dx, cache, device);
   }
 
+  /// The same for a network's first layer: nobody needs dx, and there is nothing else to compute.
+  template <class X, class Y, class DY, std::derived_from<PoolCache> C, Device D = Eigen::DefaultDevice>
+  void backward(const X&, const Y&, const DY&, const NoGradient&, const C&, Derived&, const D& = D{}) const {}
+
   /// Called by forward when the cache holds all that backward needs.
   template <class C>
   void set_filled(C& cache) const {
@@ -208,6 +210,15 @@ class ReductionPool {
 
  private:
   const Derived& self() const { return static_cast<const Derived&>(*this); }
+
+  template <class X, class C>
+  void check_cache(std::string_view call, const FeatureShape& x, const C& cache) const {
+    constexpr bool own = std::same_as<C, typename Derived::template Cache<typename X::Scalar>>;
+    static_assert(own,
+                  "poolhead: this cache belongs to another pool or another scalar: take it from make_cache(x)");
+    detail::check_cache<typename X::Layout>(Derived::name, call, cache.shape, x);
+    if constexpr (own) self().check_size(call, cache);
+  }
 
   template <class X, class Y>
   auto checked_forward(const X& x, Y& y) const {
