@@ -63,3 +63,28 @@ TEMPLATE_PRODUCT_TEST_CASE("pools allocate nothing after their cache is made", "
   check(ph::GlobalMaxPool{});
   check(ph::concat(ph::GlobalAveragePool{}, ph::GlobalMaxPool{}));
 }
+
+#if !defined(POOLHEAD_TEST_SANITIZER)  // which tells operator new and malloc not apart
+TEMPLATE_TEST_CASE("a training step allocates nothing after the first", "[allocation]", ph::ChannelsFirst,
+                   ph::ChannelsLast) {
+  const std::vector<float> pixels(20 * 16 * 16, 0.5f);
+  const std::vector<int> labels(20, 1);
+  ph::FeatureShape shape{.batch = 20, .channels = 1, .spatial = {1, 16, 16}};
+  const ph::FeatureMap<const float, TestType> x(pixels.data(), shape);
+  auto network = ph::four_head_basic<float>({.in_channels = 1});
+  auto gradient = ph::zeros_like(network);
+  ph::Adam adam(network);
+  ph::DataParallel<decltype(network), ph::FeatureMap<const float, TestType>> parallel(8);  // 8 + 8 + 4 samples
+  const auto step = [&] {
+    parallel.gradient(network, x, std::span<const int>(labels), gradient);
+    adam.step(network, gradient);
+    parallel.evaluate(network, x, std::span<const int>(labels));
+  };
+  const std::size_t before = news;
+  step();
+  const std::size_t first = news;
+  CHECK(first > before);
+  step();
+  CHECK(news == first);
+}
+#endif

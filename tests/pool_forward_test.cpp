@@ -143,6 +143,57 @@ TEMPLATE_PRODUCT_TEST_CASE("the average keeps its bound on hard data and long pl
   for (Index c : {1, 3}) check({1, c, 1000, 1000});
 }
 
+TEMPLATE_TEST_CASE("no data moves a long plane's average by more than an ulp", "[pool][forward]", Nchw<float>,
+                   Nhwc<float>) {
+  // Sums of neighbours in groups of two and of four all round the same way, whichever of a layout's groups they
+  // are.
+  const double unit = std::ldexp(1.0, -23);
+  for (const Index distance : {1, 16, 8, 4}) {
+    for (int add = 4; add < 200; add += 7) {
+      const Map<TestType> x({1, 1, 1, 1024}, [&](Index, Index, Index s) {
+        const int offsets[4] = {0, 3, 2, 0};
+        const auto place = static_cast<std::size_t>(s / distance % 4);
+        return ((1 << 24) - 4096 + (s < 16 ? add : offsets[place])) * unit;
+      });
+      double sum = 0;
+      for (const float value : x.values) sum += static_cast<double>(value);
+      const auto mean = static_cast<double>(ph::GlobalAveragePool{}(x.view())(0, 0));
+      REQUIRE(std::abs(mean - sum / 1024) <= unit);
+    }
+  }
+}
+
+TEMPLATE_PRODUCT_TEST_CASE("the average of the largest numbers is one of them", "[pool][forward]", (Nchw, Nhwc),
+                           (float, double, Eigen::half, Eigen::bfloat16)) {
+  using Scalar = typename TestType::Scalar;
+  const auto largest = static_cast<double>(std::numeric_limits<Scalar>::max());
+  for (const Index positions : {1, 2, 3, 7, 64, 1500}) {
+    for (const double value : {largest, -largest}) {
+      const Map<TestType> x({2, 5, 1, positions}, constant(value));
+      const auto y = ph::GlobalAveragePool{}(x.view());
+      for (Index i = 0; i < y.size(); ++i) {
+        const double error = std::abs(static_cast<double>(y.data()[i]) / value - 1);
+        REQUIRE(error <= static_cast<double>(std::numeric_limits<Scalar>::epsilon()));
+      }
+    }
+  }
+}
+
+TEMPLATE_PRODUCT_TEST_CASE("inference gives the bits that training gives, the sign of zero too",
+                           "[pool][forward]", (Nchw, Nhwc), (float, double)) {
+  using Scalar = typename TestType::Scalar;
+  const Map<TestType> x({3, 19, 1, 131}, signed_zeros(9));
+  RowTensor<Scalar> y(3, 19), without(3, 19);
+  auto cache = ph::GlobalMaxPool{}.make_cache(x.view());
+  ph::GlobalMaxPool{}.forward(x.view(), y, cache);
+  ph::GlobalMaxPool{}.forward(x.view(), without);
+  for (Index n = 0; n < 3; ++n)
+    for (Index c = 0; c < 19; ++c) {
+      REQUIRE(std::signbit(y(n, c)) == std::signbit(x(n, c, 0)));
+      REQUIRE(std::signbit(without(n, c)) == std::signbit(y(n, c)));
+    }
+}
+
 TEMPLATE_PRODUCT_TEST_CASE("16-bit averages are rounded once, to nearest even", "[pool][forward]", (Nchw, Nhwc),
                            (Eigen::half, Eigen::bfloat16)) {
   using Scalar = typename TestType::Scalar;

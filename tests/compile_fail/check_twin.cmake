@@ -1,6 +1,6 @@
 # cmake -DCOMPILER=<c++> -DTWIN=<file> -DINCLUDE_DIRS=<list> -P check_twin.cmake
 list(TRANSFORM INCLUDE_DIRS PREPEND -isystem)
-set(compile ${COMPILER} -std=c++20 -fsyntax-only -fno-diagnostics-show-caret ${INCLUDE_DIRS} ${TWIN})
+set(compile ${COMPILER} -std=c++20 -fsyntax-only ${INCLUDE_DIRS} ${TWIN})
 
 file(STRINGS ${TWIN} sentence REGEX "^// EXPECT: ")
 string(REPLACE "// EXPECT: " "" sentence "${sentence}")
