@@ -7,7 +7,6 @@
 
 #include <CLI/CLI.hpp>
 #include <filesystem>
-#include <optional>
 #include <thread>
 
 #include "synthetic.hpp"
@@ -19,7 +18,6 @@ namespace {
 
 struct Options {
   std::string data = "synthetic";
-  std::optional<int> epochs;
   TrainingOptions training;
   int threads = 0;
   std::filesystem::path weights = "four-head-basic.safetensors";
@@ -58,8 +56,8 @@ Options parse(int argc, char** argv) {
          "'synthetic' (embedded: 10 classes, 8,000 + 2,000 images) or a directory with the four MNIST-like "
          "IDX files, plain or .gz")
       ->capture_default_str();
-  app.add_option("--epochs", options.epochs,
-                 "passes over the training split; default 4 (synthetic) or 3 (a directory)")
+  app.add_option("--epochs", options.training.epochs, "passes over the training split")
+      ->default_val(3)
       ->check(CLI::Range(1, 10000));
   app.add_option("--batch-size", options.training.batch_size, "images per step")
       ->default_val(64)
@@ -88,7 +86,6 @@ int train_and_compare(Options options) {
                         " is not a directory");
   }
   const bool embedded = options.data == "synthetic";
-  options.training.epochs = options.epochs.value_or(embedded ? 4 : 3);
   const auto read = [&](ph::Split split) {
     if (!embedded) return ph::read_mnist(options.data, split);
     const bool training = split == ph::Split::train;
