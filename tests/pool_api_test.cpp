@@ -4,6 +4,7 @@
 
 #include "support/catch.hpp"
 #include "support/data.hpp"
+#include "support/message.hpp"
 
 #include <cstring>
 #include <string>
@@ -33,17 +34,6 @@ template <class Values>
 bool same_bits(const Values& a, const Values& b) {
   return a.size() == b.size() &&
          std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(*a.data())) == 0;
-}
-
-/// The message of the Error that call throws.
-template <class Error, class Call>
-std::string message_of(Call call) {
-  try {
-    call();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "nothing was thrown";
 }
 
 }  // namespace

@@ -21,7 +21,7 @@
 #pragma once
 
 #include "poolhead/core/device.hpp"
-#include "poolhead/core/simd.hpp"
+#include "poolhead/core/simd_memory.hpp"
 #include "poolhead/core/view.hpp"
 
 #include <bit>

@@ -1,11 +1,11 @@
 // The vector layer: N lanes of T in one or more native registers, on the compilers' vector extensions.
-// Everything that computes on vectors is written against this page; intrinsics appear only here.
+// Everything that computes on vectors is written against this page and core/simd_memory.hpp; intrinsics appear
+// in these two alone.
 #pragma once
 
 #include "poolhead/core/scalar.hpp"
 
 #include <cstdint>
-#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -230,149 +230,6 @@ POOLHEAD_INLINE Vec<T, N> lower(const Vec<T, N>& a, const Vec<T, N>& b) {
 template <int H, class T, int N>
 POOLHEAD_INLINE Vec<T, N> upper(const Vec<T, N>& a, const Vec<T, N>& b) {
   return detail::butterfly<H, true>(a, b);
-}
-
-// Memory. A is the accumulator of T; 16-bit types widen on load and round to nearest even on store.
-
-namespace detail {
-
-template <class T>
-inline constexpr bool is_16_bit = sizeof(T) == 2;
-
-/// 16-bit elements as their bits.
-template <int N>
-struct Bits16 {
-  typedef std::uint16_t Raw __attribute__((vector_size(2 * N)));
-  Raw raw;
-};
-
-template <class T, int N>
-POOLHEAD_INLINE Vec<float, N> widen(const Bits16<N>& bits) {
-  if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
-    typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
-    return {(typename Vec<float, N>::Raw)(__builtin_convertvector(bits.raw, Raw32) << 16)};
-  } else {
-#if defined(__AVX512F__)
-    // The zero-masked forms: GCC 12 calls the plain ones' undefined pass-through operand uninitialized.
-    if constexpr (N == 16) return {_mm512_maskz_cvtph_ps(0xffff, (__m256i)bits.raw)};
-#endif
-#if defined(__F16C__)
-    if constexpr (N == 8) return {_mm256_cvtph_ps((__m128i)bits.raw)};
-#endif
-    Vec<float, N> out;
-    for (int i = 0; i < N; ++i) {
-      out.raw[i] = static_cast<float>(Eigen::numext::bit_cast<Eigen::half>(std::uint16_t{bits.raw[i]}));
-    }
-    return out;
-  }
-}
-
-template <class T, int N>
-POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
-  if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
-    typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
-    const Raw32 bits = (Raw32)a.raw;
-    const Raw32 even = (bits >> 16) & 1u;
-    const Raw32 rounded = (bits + 0x7fffu + even) >> 16;
-    const Raw32 quiet_nan = (bits >> 16) | 0x40u;
-    const Raw32 result = a.raw == a.raw ? rounded : quiet_nan;
-    return {__builtin_convertvector(result, typename Bits16<N>::Raw)};
-  } else {
-#if defined(__AVX512F__)
-    if constexpr (N == 16) {
-      return {(typename Bits16<N>::Raw)_mm512_maskz_cvtps_ph(0xffff, a.raw,
-                                                             _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)};
-    }
-#endif
-#if defined(__F16C__)
-    if constexpr (N == 8) {
-      return {(typename Bits16<N>::Raw)_mm256_cvtps_ph(a.raw, _MM_FROUND_TO_NEAREST_INT)};
-    }
-#endif
-    Bits16<N> out;
-    for (int i = 0; i < N; ++i) {
-      out.raw[i] = Eigen::numext::bit_cast<std::uint16_t>(static_cast<Eigen::half>(a.raw[i]));
-    }
-    return out;
-  }
-}
-
-/// The first count (0 .. N) elements at p, the other lanes 0; nothing beyond them is touched.
-template <class Raw, class T>
-POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  if constexpr (sizeof(T) == 2)
-    return (Raw)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), p);
-  else if constexpr (sizeof(T) == 4)
-    return (Raw)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
-  else
-    return (Raw)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
-#else
-  Raw out{};
-  std::memcpy(&out, p, static_cast<std::size_t>(count) * sizeof(T));
-  return out;
-#endif
-}
-
-template <class Raw, class T>
-POOLHEAD_INLINE void store_first_raw(T* p, const Raw& raw, int count) {
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
-  if constexpr (sizeof(T) == 2)
-    _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << count) - 1), (__m256i)raw);
-  else if constexpr (sizeof(T) == 4)
-    _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)raw);
-  else
-    _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)raw);
-#else
-  std::memcpy(static_cast<void*>(p), &raw, static_cast<std::size_t>(count) * sizeof(T));
-#endif
-}
-
-}  // namespace detail
-
-template <class A, class T>
-POOLHEAD_INLINE Vec<A, lanes<A>> load(const T* p) {
-  constexpr int N = lanes<A>;
-  if constexpr (detail::is_16_bit<T>) {
-    detail::Bits16<N> bits;
-    std::memcpy(&bits.raw, p, sizeof bits.raw);
-    return detail::widen<T>(bits);
-  } else {
-    Vec<A, N> out;
-    std::memcpy(&out.raw, p, sizeof out.raw);
-    return out;
-  }
-}
-
-/// The first count (0 .. N) elements at p; the other lanes are 0.
-template <class A, class T>
-POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {
-  constexpr int N = lanes<A>;
-  if constexpr (detail::is_16_bit<T>) {
-    using Bits = detail::Bits16<N>;
-    return detail::widen<T>(Bits{detail::load_first_raw<typename Bits::Raw>(p, count)});
-  } else {
-    return {detail::load_first_raw<typename Vec<A, N>::Raw>(p, count)};
-  }
-}
-
-template <class T, class A, int N>
-POOLHEAD_INLINE void store(T* p, const Vec<A, N>& a) {
-  if constexpr (detail::is_16_bit<T>) {
-    const auto bits = detail::narrow<T>(a);
-    std::memcpy(static_cast<void*>(p), &bits.raw, sizeof bits.raw);
-  } else {
-    std::memcpy(static_cast<void*>(p), &a.raw, sizeof a.raw);
-  }
-}
-
-/// Writes the first count (1 .. N) lanes and nothing else.
-template <class T, class A, int N>
-POOLHEAD_INLINE void store_first(T* p, const Vec<A, N>& a, int count) {
-  if constexpr (detail::is_16_bit<T>)
-    detail::store_first_raw(p, detail::narrow<T>(a).raw, count);
-  else
-    detail::store_first_raw(p, a.raw, count);
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA::simd

@@ -72,24 +72,6 @@ void add_rows(const T* p, Index rows, Index cols, Index stride, T* to) {
   }
 }
 
-/// NHWC columns run over (kh, kw, c), weights over (c, kh, kw): from one to the other and, adding, back.
-template <class T>
-void pack_weights(const T* weight, Index outputs, Index channels, Index taps, T* packed) {
-  for (Index o = 0; o < outputs; ++o, weight += channels * taps, packed += channels * taps) {
-    for (Index tap = 0; tap < taps; ++tap) {
-      for (Index c = 0; c < channels; ++c) packed[tap * channels + c] = weight[c * taps + tap];
-    }
-  }
-}
-template <class T>
-void unpack_weights(const T* packed, Index outputs, Index channels, Index taps, T* weight) {
-  for (Index o = 0; o < outputs; ++o, weight += channels * taps, packed += channels * taps) {
-    for (Index c = 0; c < channels; ++c) {
-      for (Index tap = 0; tap < taps; ++tap) weight[c * taps + tap] += packed[tap * channels + c];
-    }
-  }
-}
-
 /// What forward and backward derive from a call's shapes.
 template <class T, class L>
 struct ConvolutionPlan {

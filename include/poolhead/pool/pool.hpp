@@ -111,8 +111,8 @@ concept Pool = std::copyable<P> &&
 ///   auto inference<I>(x, y) const;                        // the reduction that fills y
 ///   auto reduction<I>(x, y, cache) const;                 // the reduction that fills y and the cache
 ///   auto gradient<I>(x, y, dy, cache) const;              // the gradient that fills dx
-///   void check_contents(const Cache<T>&) const;           // throws ValueError for a cache that was tampered
-///   with
+///   void check_size(call, const Cache<T>&) const;         // both throw ValueError for a cache
+///   void check_contents(const Cache<T>&) const;           // that somebody tampered with
 /// where I is the lane type of positions: 32 bits wherever a float's plane allows it.
 template <class Derived>
 class ReductionPool {
@@ -228,11 +228,12 @@ class ReductionPool {
     return rows;
   }
 
-  // Positions take lanes as wide as the accumulator's, except in planes of 2^31 positions and more.
+  // Positions take lanes as wide as the accumulator's, except in planes of 2^31 positions and more. (Padding
+  // may count some vectors beyond the end.)
   template <class X, class F>
   static void with_positions(const X& x, const F& f) {
     using Narrow = simd::IntOf<Accumulator<typename X::Scalar>>;
-    if (x.positions() <= std::numeric_limits<Narrow>::max())
+    if (x.positions() < std::numeric_limits<Narrow>::max() - 1024)
       f(Narrow{});
     else
       f(std::int64_t{});

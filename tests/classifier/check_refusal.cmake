@@ -1,0 +1,27 @@
+# cmake -DPROGRAM=<classifier> -DSENTENCE=<regex> -DFOLDER=<scratch> -P check_refusal.cmake -- ARGUMENTS...
+# The program must end with code 2, print one line that matches and nothing else, and write nothing.
+set(arguments "")
+set(mine FALSE)
+math(EXPR last "${CMAKE_ARGC} - 1")
+foreach(i RANGE ${last})
+  if(mine)
+    list(APPEND arguments "${CMAKE_ARGV${i}}")
+  elseif(CMAKE_ARGV${i} STREQUAL "--")
+    set(mine TRUE)
+  endif()
+endforeach()
+
+file(REMOVE_RECURSE ${FOLDER})
+file(MAKE_DIRECTORY ${FOLDER})
+execute_process(COMMAND ${PROGRAM} ${arguments} WORKING_DIRECTORY ${FOLDER}
+                RESULT_VARIABLE code OUTPUT_VARIABLE output ERROR_VARIABLE errors)
+file(GLOB written ${FOLDER}/*)
+if(NOT code STREQUAL 2)
+  message(FATAL_ERROR "It ended with ${code}, expected 2:\n${output}${errors}")
+elseif(NOT output STREQUAL "" OR NOT errors MATCHES "^poolhead_classifier: [^\n]*\n$")
+  message(FATAL_ERROR "It printed more or less than one sentence:\n${output}${errors}")
+elseif(NOT errors MATCHES "${SENTENCE}")
+  message(FATAL_ERROR "It said \"${errors}\", expected ${SENTENCE}")
+elseif(written)
+  message(FATAL_ERROR "It wrote ${written}")
+endif()
