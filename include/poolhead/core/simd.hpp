@@ -124,6 +124,18 @@ POOLHEAD_SIMD_COMPARISON(==)
 POOLHEAD_SIMD_COMPARISON(!=)
 #undef POOLHEAD_SIMD_COMPARISON
 
+namespace detail {
+/// Lanes I... of a and b, lane N being the first of b.
+template <class Out, int N, int... I, class Raw>
+POOLHEAD_INLINE Out shuffle(const Raw& a, const Raw& b) {
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(a, b, I...);
+#else  // GCC 11, which makes one instruction of it all the same
+  return Out{(I < N ? a[I % N] : b[I % N])...};
+#endif
+}
+}  // namespace detail
+
 /// Lane by lane static_cast<To>, exact where To is wider; narrowing doubles rounds to nearest even.
 template <class To, class T, int N>
 POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
@@ -136,8 +148,8 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
       hi = a.hi;
     } else {
       [&]<int... I>(std::integer_sequence<int, I...>) {
-        lo.raw = __builtin_shufflevector(a.raw, a.raw, I...);
-        hi.raw = __builtin_shufflevector(a.raw, a.raw, (I + N / 2)...);
+        lo.raw = detail::shuffle<decltype(lo.raw), N, I...>(a.raw, a.raw);
+        hi.raw = detail::shuffle<decltype(hi.raw), N, (I + N / 2)...>(a.raw, a.raw);
       }
       (std::make_integer_sequence<int, N / 2>{});
     }
@@ -147,7 +159,7 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
       return {low, high};
     } else {
       return [&]<int... I>(std::integer_sequence<int, I...>) {
-        return Vec<To, N>{__builtin_shufflevector(low.raw, high.raw, I...)};
+        return Vec<To, N>{detail::shuffle<typename Vec<To, N>::Raw, N / 2, I...>(low.raw, high.raw)};
       }
       (std::make_integer_sequence<int, N>{});
     }
@@ -210,7 +222,7 @@ template <int H, bool upper, class T, int N>
 POOLHEAD_INLINE Vec<T, N> butterfly(const Vec<T, N>& a, const Vec<T, N>& b) {
   if constexpr (!Vec<T, N>::split) {
     return [&]<int... I>(std::integer_sequence<int, I...>) {
-      return Vec<T, N>{__builtin_shufflevector(a.raw, b.raw, butterfly_lane<H, N, upper>(I)...)};
+      return Vec<T, N>{shuffle<typename Vec<T, N>::Raw, N, butterfly_lane<H, N, upper>(I)...>(a.raw, b.raw)};
     }
     (std::make_integer_sequence<int, N>{});
   } else if constexpr (H == N / 2) {
