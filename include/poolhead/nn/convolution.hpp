@@ -80,7 +80,6 @@ struct ConvolutionPlan {
   Index channels;  // of x, in one group
   Index taps;      // kernel positions
   Index depth;     // channels * taps, the inner extent of the product
-  Index inputs;    // positions of x
   Index outputs;   // positions of y
   Index batch;
   Index block;
@@ -91,7 +90,6 @@ struct ConvolutionPlan {
         channels(x.channels / g.groups),
         taps(g.kernel.height * g.kernel.width),
         depth(channels * taps),
-        inputs(x.positions()),
         outputs(y.positions()),
         batch(x.batch),
         block(convolution_block(x.batch, outputs * depth * static_cast<Index>(sizeof(T)))),
