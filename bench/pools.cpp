@@ -29,6 +29,11 @@ const std::vector<Shape> shapes{{32, 512, 7, 7},  {8, 2048, 7, 7},  {1, 1280, 7,
                                 {8, 512, 14, 14}, {8, 256, 28, 28}, {32, 64, 56, 56},
                                 {64, 32, 3, 3},   {8, 1000, 7, 7},  {4, 96, 13, 17}};
 
+template <class T>
+double as_double(T value) {
+  return static_cast<double>(static_cast<float>(value));
+}
+
 double seconds(Clock::time_point from, Clock::time_point to) {
   return std::chrono::duration<double>(to - from).count();
 }
@@ -69,11 +74,6 @@ struct Problem {
     pool.forward(x, y, cache);
   }
 
-  /// The column of y and dy that belongs to channel c of head `head`.
-  double expected_gradient(Index n, Index c, Index s, bool average, Index column) const {
-    const auto g = static_cast<double>(static_cast<float>(dy(n, column + c)));
-    return average ? g / static_cast<double>(shape.positions()) : (s == argmax(n, c) ? g : 0.0);
-  }
   Index argmax(Index n, Index c) const {
     Index best = 0;
     for (Index s = 1; s < shape.positions(); ++s) {
@@ -91,20 +91,16 @@ struct Problem {
     for (Index n = 0; n < shape.batch; ++n) {
       for (Index c = 0; c < shape.channels; ++c) {
         double sum = 0.0;
-        for (Index s = 0; s < shape.positions(); ++s)
-          sum += static_cast<double>(static_cast<float>(x(n, c, s)));
+        for (Index s = 0; s < shape.positions(); ++s) sum += as_double(x(n, c, s));
+        const auto mean = sum / static_cast<double>(shape.positions());
         const Index second = average ? shape.channels : 0;
-        if (average) {
-          const double error =
-              static_cast<double>(static_cast<float>(y(n, c))) - sum / static_cast<double>(shape.positions());
-          all = all && std::abs(error) < eps;
-        }
-        if (maximum) all = all && y(n, second + c) == x(n, c, argmax(n, c));
+        const Index best = argmax(n, c);
+        if (average) all = all && std::abs(as_double(y(n, c)) - mean) < eps;
+        if (maximum) all = all && y(n, second + c) == x(n, c, best);
+        const double share = average ? as_double(dy(n, c)) / static_cast<double>(shape.positions()) : 0.0;
+        const double peak = maximum ? as_double(dy(n, second + c)) : 0.0;
         for (Index s = 0; s < shape.positions(); ++s) {
-          double expected = 0.0;
-          if (average) expected += expected_gradient(n, c, s, true, 0);
-          if (maximum) expected += expected_gradient(n, c, s, false, second);
-          all = all && std::abs(static_cast<double>(static_cast<float>(dx(n, c, s))) - expected) < eps;
+          all = all && std::abs(as_double(dx(n, c, s)) - share - (s == best ? peak : 0.0)) < eps;
         }
       }
     }
