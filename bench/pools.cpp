@@ -21,9 +21,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Shape {
   Index n, c, h, w;
-  std::string name() const {
-    return std::to_string(n) + "x" + std::to_string(c) + "x" + std::to_string(h) + "x" + std::to_string(w);
-  }
+  std::string name() const { return detail::message(n, "x", c, "x", h, "x", w); }
 };
 const std::vector<Shape> shapes{{32, 512, 7, 7},  {8, 2048, 7, 7},  {1, 1280, 7, 7},
                                 {8, 512, 14, 14}, {8, 256, 28, 28}, {32, 64, 56, 56},
@@ -160,9 +158,8 @@ void add(const std::string& name, const Pool& pool, const std::string& scalar, b
   for (const Direction direction : {Direction::forward, Direction::backward}) {
     for (const Shape& shape : shapes) {
       for (const int threads : {1, 2}) {
-        const std::string full = name + "/" + (direction == Direction::forward ? "forward" : "backward") + "/" +
-                                 std::string(L::name) + "/" + scalar + "/" + shape.name() +
-                                 "/threads:" + std::to_string(threads);
+        const auto full = detail::message(name, direction == Direction::forward ? "/forward/" : "/backward/",
+                                          L::name, "/", scalar, "/", shape.name(), "/threads:", threads);
         benchmark::RegisterBenchmark(full.c_str(),
                                      [=](benchmark::State& state) {
                                        run<Pool, T, L>(state, pool, shape, direction, threads, average,
