@@ -160,19 +160,7 @@ TEMPLATE_TEST_CASE("a network's results are the same bits on any number of threa
                    ChannelsFirst, ChannelsLast) {
   const auto network = four_head_basic<float>({.in_channels = 1}, 3);
   const Image<float, TestType> x(19, 1, 16, 16, 5);
-  Run serial(network, x.view());
-  serial.forward();
-  serial.backward();
-  for (const int count : {2, 3}) {
-    Eigen::ThreadPool pool(count);
-    const Eigen::ThreadPoolDevice device(&pool, count);
-    Run threaded(network, x.view());
-    threaded.forward(device);
-    threaded.backward(device);
-    CHECK(threaded.y_values == serial.y_values);
-    CHECK(threaded.dx_values == serial.dx_values);
-    CHECK(all_parameters(threaded.gradient) == all_parameters(serial.gradient));
-  }
+  for (const int count : {2, 3}) CHECK(same_bits_on_threads(network, x.view(), count));
 }
 
 TEST_CASE("a copy of a network is deep, and zeros_like keeps shapes", "[network]") {

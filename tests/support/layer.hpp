@@ -95,4 +95,18 @@ std::vector<double> all_parameters(const Value& value) {
   return out;
 }
 
+/// Whether forward and backward give the bits of one thread on this many. The unit defines EIGEN_USE_THREADS.
+template <class Layer, class X>
+bool same_bits_on_threads(const Layer& layer, const X& x, int count) {
+  Run serial(layer, x), threaded(layer, x);
+  serial.forward();
+  serial.backward();
+  Eigen::ThreadPool pool(count);
+  const Eigen::ThreadPoolDevice device(&pool, count);
+  threaded.forward(device);
+  threaded.backward(device);
+  return threaded.y_values == serial.y_values && threaded.dx_values == serial.dx_values &&
+         all_parameters(threaded.gradient) == all_parameters(serial.gradient);
+}
+
 }  // namespace poolhead::test
