@@ -39,5 +39,13 @@ class Buffer {
   std::vector<T, AlignedAllocator<T>> values_;
 };
 
+/// Memory of the calling thread for as long as one call needs it: it grows to the largest need, and is freed
+/// when the thread ends. Each Purpose has its own.
+template <class Purpose, class T>
+T* workspace(Index size) {
+  static thread_local Buffer<T> buffer;
+  return buffer.reserve(size);
+}
+
 }  // namespace detail
 }  // namespace poolhead::inline POOLHEAD_ISA

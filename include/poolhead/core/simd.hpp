@@ -109,6 +109,34 @@ POOLHEAD_INLINE Vec<T, N> operator~(const Vec<T, N>& a) {
     return {~a.raw};
 }
 
+/// Integer lanes, shifted; >> moves zeros in.
+template <int N>
+POOLHEAD_INLINE Vec<std::int64_t, N> operator<<(const Vec<std::int64_t, N>& a, int bits) {
+  if constexpr (Vec<std::int64_t, N>::split)
+    return {a.lo << bits, a.hi << bits};
+  else
+    return {a.raw << bits};
+}
+template <int N>
+POOLHEAD_INLINE Vec<std::int64_t, N> operator>>(const Vec<std::int64_t, N>& a, int bits) {
+  if constexpr (Vec<std::int64_t, N>::split) {
+    return {a.lo >> bits, a.hi >> bits};
+  } else {
+    typedef std::uint64_t Unsigned __attribute__((vector_size(N * 8)));
+    return {(typename Vec<std::int64_t, N>::Raw)((Unsigned)a.raw >> bits)};
+  }
+}
+
+/// The same bits as lanes of another type.
+template <class To, class T, int N>
+POOLHEAD_INLINE Vec<To, N> bit_cast(const Vec<T, N>& a) {
+  static_assert(sizeof(To) == sizeof(T));
+  if constexpr (Vec<T, N>::split)
+    return {bit_cast<To>(a.lo), bit_cast<To>(a.hi)};
+  else
+    return {(typename Vec<To, N>::Raw)a.raw};
+}
+
 #define POOLHEAD_SIMD_COMPARISON(op)                                               \
   template <class T, int N>                                                        \
   POOLHEAD_INLINE Mask<T, N> operator op(const Vec<T, N>& a, const Vec<T, N>& b) { \
@@ -188,6 +216,12 @@ POOLHEAD_INLINE Vec<T, N> select(const Vec<M, N>& mask, const Vec<T, N>& a, cons
   }
 }
 
+/// b where it is greater, else a: a NaN in b is passed over, a NaN in a stays.
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> max(const Vec<T, N>& a, const Vec<T, N>& b) {
+  return select(b > a, b, a);
+}
+
 /// Whether every lane of a mask is set.
 template <class I, int N>
 POOLHEAD_INLINE bool all(const Vec<I, N>& mask) {
@@ -208,6 +242,12 @@ POOLHEAD_INLINE bool all(const Vec<I, N>& mask) {
     for (int i = 0; i < N; ++i) common &= mask.raw[i];
     return common != 0;
   }
+}
+
+/// Whether any lane of a mask is set.
+template <class I, int N>
+POOLHEAD_INLINE bool any(const Vec<I, N>& mask) {
+  return !all(~mask);
 }
 
 // Merging N vectors lane by lane, so that lane i of the answer holds all lanes of vector i, takes log2 N

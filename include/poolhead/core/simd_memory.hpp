@@ -145,8 +145,30 @@ template <class T, class A, int N>
 POOLHEAD_INLINE void store_first(T* p, const Vec<A, N>& a, int count) {
   if constexpr (detail::is_16_bit<T>)
     detail::store_first_raw(p, detail::narrow<T>(a).raw, count);
+  else if constexpr (Vec<A, N>::split)
+    std::memcpy(p, &a, static_cast<std::size_t>(count) * sizeof(A));
   else
     detail::store_first_raw(p, a.raw, count);
+}
+
+/// The first count (0 .. N) of plain numbers at p, as lanes of their own type over as many registers as that
+/// takes; the other lanes are 0.
+template <int N, class T>
+POOLHEAD_INLINE Vec<T, N> load_array(const T* p, int count) {
+  auto out = zero<Vec<T, N>>();
+  std::memcpy(static_cast<void*>(&out), p, static_cast<std::size_t>(count) * sizeof(T));
+  return out;
+}
+
+/// The lanes whose byte among the first count (0 .. N) at p is not 0.
+template <class A>
+POOLHEAD_INLINE Mask<A, lanes<A>> load_mask(const unsigned char* p, int count) {
+  constexpr int N = lanes<A>;
+  typedef unsigned char Bytes __attribute__((vector_size(N)));
+  Bytes bytes{};
+  std::memcpy(&bytes, p, static_cast<std::size_t>(count));
+  using Raw = typename Mask<A, N>::Raw;
+  return {(Raw)(__builtin_convertvector(bytes, Raw) != Raw{})};
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA::simd

@@ -1,136 +1,250 @@
-// The traversal of a global reduction's gradient: dx is written once, element by element, and read never.
+// The traversal of a gradient: dx is written once, element by element, and read never.
 //
 //   struct Gradient {
 //     using Accumulator = float;
 //     using PositionLane = std::int32_t;
 //     static constexpr bool reads_x = false;           // whether at() needs the value of x
 //     struct Coefficients { ... };                     // what one channel's elements share
+//     using Sums = NoSums;                             // or Vec<double>: what a parameter's gradient sums up
 //     template <class Lanes>                           // lanes(p): one value per lane from p + channel
 //     Coefficients prepare(const Lanes& lanes, Index n, Index c) const;
-//     Vec at(const Coefficients&, const Vec& x, const PositionVec& position) const;   // dx
+//     template <class Valid>                           // dx, and adds to the sums where a lane is valid
+//     Vec at(const Coefficients&, Sums&, const Vec& x, const PositionVec& position, const Valid&) const;
+//     template <class Lanes>                           // keeps the sums of channel c ...
+//     void collect(const Lanes& lanes, const Sums&, Index n, Index c) const;
+//     void finish() const;                             // after all channels: the gradient of the parameters
+//   };
+//
+// Bins have no value at an element alone. They add a whole row of dx at a time, and the traversal then goes row
+// by row, with one row of scratch memory:
+//
+//   struct RowGradient {                               // row[w * stride + k] += dx(n, c + k, h, w), k <
+//   channels
+//     template <class A>
+//     void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const;
 //   };
 #pragma once
 
+#include "poolhead/core/buffer.hpp"
 #include "poolhead/core/reduce.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
+
+/// The sums of a gradient without parameters.
+struct NoSums {};
+
 namespace detail {
 
-/// NCHW: the lanes of a vector are positions of one channel, so they share its value.
-template <class A, class I>
-struct SharedLane {
-  POOLHEAD_INLINE auto operator()(const Index* p) const {
-    return simd::splat<I, simd::lanes<A>>(static_cast<I>(*p));
-  }
-  template <Scalar T>
-  POOLHEAD_INLINE auto operator()(const T* p) const {
-    return simd::splat<A, simd::lanes<A>>(static_cast<A>(*p));
-  }
+/// A dx that nobody wants, where only the parameters' gradient is.
+struct Nowhere {
+  Nowhere operator+(Index) const { return {}; }
+  Nowhere& operator+=(Index) { return *this; }
 };
 
-/// NHWC: the lanes are `count` consecutive channels.
-template <class A, class I>
-struct ChannelLanes {
-  int count;
+/// Gradients that add up; of none at all, 0.
+template <class A, class I, class... Gradients>
+struct FusedGradient {
+  using Accumulator = A;
+  using PositionLane = I;
+  static constexpr bool reads_x = (false || ... || Gradients::reads_x);
+  static constexpr int N = simd::lanes<A>;
+  static constexpr auto heads = std::index_sequence_for<Gradients...>{};
+  using V = simd::Vec<A, N>;
+  using Coefficients = std::tuple<typename Gradients::Coefficients...>;
+  using Sums = std::tuple<typename Gradients::Sums...>;
 
-  POOLHEAD_INLINE auto operator()(const Index* p) const {
-    auto wide = simd::zero<simd::Vec<Index, simd::lanes<A>>>();
-    std::memcpy(static_cast<void*>(&wide), p, static_cast<std::size_t>(count) * sizeof(Index));
-    return simd::convert<I>(wide);
-  }
-  template <Scalar T>
-  POOLHEAD_INLINE auto operator()(const T* p) const {
-    return count == simd::lanes<A> ? simd::load<A>(p) : simd::load_first<A>(p, count);
-  }
-};
+  std::tuple<Gradients...> gradients;
 
-/// One plane of channel c, NCHW.
-template <class G, class T>
-POOLHEAD_INLINE void spread_plane(const G& gradient, const T* x, T* dx, Index positions, Index n, Index c) {
-  using A = typename G::Accumulator;
-  using I = typename G::PositionLane;
-  constexpr int N = simd::lanes<A>;
-  const auto shared = gradient.prepare(SharedLane<A, I>{}, n, c);
-  const auto lane = simd::iota<I, N>(0);
-  auto value = simd::zero<simd::Vec<A, N>>();
-  Index s = 0;
-  for (; s + N <= positions; s += N) {
-    if constexpr (G::reads_x) value = simd::load<A>(x + s);
-    simd::store(dx + s, gradient.at(shared, value, lane + simd::splat<I, N>(static_cast<I>(s))));
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+    return std::apply(
+        [&](const auto&... g)
+            __attribute__((always_inline)) { return Coefficients{g.prepare(lanes, n, c)...}; },
+        gradients);
   }
-  if (s < positions) {
-    const int rest = static_cast<int>(positions - s);
-    if constexpr (G::reads_x) value = simd::load_first<A>(x + s, rest);
-    simd::store_first(dx + s, gradient.at(shared, value, lane + simd::splat<I, N>(static_cast<I>(s))), rest);
-  }
-}
-
-/// B whole vectors of channels, or (partial) the last count < N channels, NHWC.
-template <int B, bool partial, class G, class T>
-POOLHEAD_INLINE void spread_channels(const G& gradient, const FeatureMap<const T, ChannelsLast>& x, T* dx,
-                                     Index n, Index c, int count) {
-  using A = typename G::Accumulator;
-  using I = typename G::PositionLane;
-  constexpr int N = simd::lanes<A>;
-  const Index positions = x.positions();
-  const Index stride = x.channels();
-  Index offset = n * positions * stride + c;
-  typename G::Coefficients shared[B];
-  unroll<B>([&](auto b) __attribute__((always_inline)) {
-    shared[b] = gradient.prepare(ChannelLanes<A, I>{count}, n, c + b * N);
-  });
-  for (Index s = 0; s < positions; ++s, offset += stride) {
-    const auto position = simd::splat<I, N>(static_cast<I>(s));
-    unroll<B>([&](auto b) __attribute__((always_inline)) {
-      auto value = simd::zero<simd::Vec<A, N>>();
-      if constexpr (G::reads_x && partial)
-        value = simd::load_first<A>(x.data() + offset, count);
-      else if constexpr (G::reads_x)
-        value = simd::load<A>(x.data() + offset + b * N);
-      const auto result = gradient.at(shared[b], value, position);
-      if constexpr (partial)
-        simd::store_first(dx + offset, result, count);
+  template <class Valid>
+  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>& position,
+                       const Valid& valid) const {
+    return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
+      if constexpr (sizeof...(K) == 0)
+        return simd::zero<V>();
       else
-        simd::store(dx + offset + b * N, result);
-    });
+        return (... + std::get<K>(gradients).at(std::get<K>(shared), std::get<K>(sums), x, position, valid));
+    }
+    (heads);
   }
-}
-
-template <int B, class G, class T>
-void spread_channel_range(const G& gradient, const FeatureMap<const T, ChannelsLast>& x, T* dx, Index n,
-                          Index c, Index end) {
-  constexpr int N = reduction_lanes<G>;
-  for (; c + B * N <= end; c += B * N) spread_channels<B, false>(gradient, x, dx, n, c, N);
-  if constexpr (B > 1) {
-    spread_channel_range<B / 2>(gradient, x, dx, n, c, end);
-  } else if (c < end) {
-    spread_channels<1, true>(gradient, x, dx, n, c, static_cast<int>(end - c));
+  template <class Lanes>
+  POOLHEAD_INLINE void collect(const Lanes& lanes, const Sums& sums, Index n, Index c) const {
+    [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
+      (std::get<K>(gradients).collect(lanes, std::get<K>(sums), n, c), ...);
+    }
+    (heads);
   }
-}
+  void finish() const {
+    std::apply([](const auto&... g) { (g.finish(), ...); }, gradients);
+  }
+};
 
-/// Writes every element of dx. The shapes have been checked: dx is of x's, and is not x.
-template <class G, class T, class L, Device D>
-void spread(const FeatureMap<const T, L>& x, T* dx, const G& gradient, const D& device) {
-  constexpr int N = reduction_lanes<G>;
-  constexpr int B = std::same_as<L, ChannelsFirst> ? 1 : channel_block<typename G::Coefficients>;
-  const Index channels = x.channels();
-  const Index positions = x.positions();
-  const Index block = std::same_as<L, ChannelsFirst> ? 1 : B * N;
-  const Index groups = (channels + block - 1) / block;
-  const double bytes = static_cast<double>(std::min(channels, block)) * static_cast<double>(positions) *
-                       static_cast<double>((G::reads_x ? 2 : 1) * sizeof(T));
-  parallel_for(device, x.batch() * groups, bytes, [&](Index begin, Index end) {
-    for (Index item = begin; item < end; ++item) {
-      const Index n = item / groups;
-      const Index c = item % groups * block;
-      if constexpr (std::same_as<L, ChannelsFirst>) {
-        spread_plane(gradient, x.data() + item * positions, dx + item * positions, positions, n, c);
+/// What one pass of backward does: G at every element, RowGradients by rows, on top of what dx holds already
+/// where it adds.
+template <bool adds, class G, class... RowGradients>
+struct Spread {
+  using A = typename G::Accumulator;
+  using I = typename G::PositionLane;
+  static constexpr int N = simd::lanes<A>;
+  static constexpr bool by_rows = sizeof...(RowGradients) > 0;
+  using V = simd::Vec<A, N>;
+
+  G gradient;
+  std::tuple<RowGradients...> row_gradients;
+
+  /// A row of scratch, filled by the row gradients.
+  POOLHEAD_INLINE const A* fill_row(Index width, Index stride, Index n, Index c, Index channels,
+                                    Index h) const {
+    if constexpr (by_rows) {
+      A* const row = workspace<Spread, A>(width * stride);
+      std::fill_n(row, width * stride, A(0));
+      std::apply([&](const auto&... g) { (g.add_row(row, stride, n, c, channels, h), ...); }, row_gradients);
+      return row;
+    } else {
+      return nullptr;
+    }
+  }
+
+  /// One vector of dx: count (of N) elements.
+  template <class DX, class Valid>
+  POOLHEAD_INLINE void write(DX dx, int count, const typename G::Coefficients& shared, typename G::Sums& sums,
+                             const V& x, const simd::Vec<I, N>& position, const Valid& valid,
+                             const A* row) const {
+    V value = gradient.at(shared, sums, x, position, valid);
+    if constexpr (by_rows) value = value + (count == N ? simd::load<A>(row) : simd::load_first<A>(row, count));
+    value = valid.select(0, value, simd::zero<V>());
+    if constexpr (!std::same_as<DX, Nowhere>) {
+      if constexpr (adds) value = value + (count == N ? simd::load<A>(dx) : simd::load_first<A>(dx, count));
+      if (count == N)
+        simd::store(dx, value);
+      else
+        simd::store_first(dx, value, count);
+    }
+  }
+
+  /// One plane of channel c, NCHW.
+  template <class X, class DX>
+  void plane(const X& x, DX dx, Index n, Index c) const {
+    const SharedLane<A, I> lanes;
+    const auto* values = x.sample(n) + c * x.positions();
+    [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
+    dx += (n * x.channels() + c) * x.positions();
+    const auto shared = gradient.prepare(lanes, n, c);
+    auto sums = typename G::Sums();
+    const auto lane = simd::iota<I, N>(0);
+    const Index rows = by_rows ? x.height() : 1;
+    const Index width = x.positions() / rows;
+    const auto write_at = [&](Index s, int count, const A* row) __attribute__((always_inline)) {
+      auto value = simd::zero<V>();
+      if constexpr (G::reads_x)
+        value = count == N ? simd::load<A>(values + s) : simd::load_first<A>(values + s, count);
+      const auto position = lane + simd::splat<I, N>(static_cast<I>(s));
+      if constexpr (is_masked<X>) {
+        write(dx + s, count, shared, sums, value, position,
+              SomeLanes<A, 1>{{simd::load_mask<A>(mask + s, count)}}, row);
+      } else if (count == N) {
+        write(dx + s, N, shared, sums, value, position, EveryLane{}, row);
       } else {
-        spread_channel_range<B>(gradient, x, dx, n, c, std::min(c + block, channels));
+        using Lane = simd::IntOf<A>;
+        const auto inside = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(count));
+        write(dx + s, count, shared, sums, value, position, SomeLanes<A, 1>{{inside}}, row);
+      }
+    };
+    for (Index h = 0; h < rows; ++h) {
+      const A* row = fill_row(width, 1, n, c, 1, h);
+      const Index first = h * width;
+      Index w = 0;
+      for (; w + N <= width; w += N) write_at(first + w, N, row + w);
+      if (w < width) write_at(first + w, static_cast<int>(width - w), row + w);
+    }
+    gradient.collect(lanes, sums, n, c);
+  }
+
+  /// B whole vectors of channels, or (partial) the last count < N channels, NHWC.
+  template <int B, bool partial, class X, class DX>
+  POOLHEAD_INLINE void channels(const X& x, DX dx, Index n, Index c, int count) const {
+    const Index stride = x.channels();
+    [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
+    const ChannelLanes<A, I> lanes{count};
+    typename G::Coefficients shared[B];
+    typename G::Sums sums[B];
+    unroll<B>([&](auto b) __attribute__((always_inline)) {
+      shared[b] = gradient.prepare(lanes, n, c + b * N);
+      sums[b] = typename G::Sums();
+    });
+    const Index rows = by_rows ? x.height() : 1;
+    const Index width = x.positions() / rows;
+    Index offset = n * x.positions() * stride + c;
+    for (Index h = 0; h < rows; ++h) {
+      const A* row = fill_row(width, B * N, n, c, partial ? count : B * N, h);
+      for (Index w = 0; w < width; ++w, offset += stride, row += by_rows ? B * N : 0) {
+        const Index s = h * width + w;
+        if constexpr (is_masked<X>) {
+          if (mask[s] == 0) {
+            if constexpr (!adds && !std::same_as<DX, Nowhere>)
+              std::fill_n(dx + offset, partial ? count : B * N, typename X::Scalar(0));
+            continue;
+          }
+        }
+        const auto position = simd::splat<I, N>(static_cast<I>(s));
+        unroll<B>([&](auto b) __attribute__((always_inline)) {
+          auto value = simd::zero<V>();
+          if constexpr (G::reads_x && partial)
+            value = simd::load_first<A>(x.data() + offset, count);
+          else if constexpr (G::reads_x)
+            value = simd::load<A>(x.data() + offset + b * N);
+          write(dx + offset + b * N, partial ? count : N, shared[b], sums[b], value, position, EveryLane{},
+                row + b * N);
+        });
       }
     }
-  });
-}
+    unroll<B>([&](auto b) __attribute__((always_inline)) { gradient.collect(lanes, sums[b], n, c + b * N); });
+  }
+
+  template <int B, class X, class DX>
+  void channel_range(const X& x, DX dx, Index n, Index c, Index end) const {
+    for (; c + B * N <= end; c += B * N) channels<B, false>(x, dx, n, c, N);
+    if constexpr (B > 1) {
+      channel_range<B / 2>(x, dx, n, c, end);
+    } else if (c < end) {
+      channels<1, true>(x, dx, n, c, static_cast<int>(end - c));
+    }
+  }
+
+  /// Writes every element of dx, a pointer or Nowhere. The shapes have been checked: dx is of x's, and is not
+  /// x.
+  template <class X, class DX, Device D>
+  void run(const X& x, DX dx, const D& device) const {
+    struct Held {
+      typename G::Coefficients coefficients;
+      typename G::Sums sums;
+    };
+    constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
+    constexpr int B = planes ? 1 : channel_block<Held>;
+    const Index block = planes ? 1 : B * N;
+    const Index groups = (x.channels() + block - 1) / block;
+    const double bytes = static_cast<double>(std::min(x.channels(), block)) *
+                         static_cast<double>(x.positions()) *
+                         static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
+    parallel_for(device, x.batch() * groups, bytes, [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index n = item / groups;
+        const Index c = item % groups * block;
+        if constexpr (planes)
+          plane(x, dx, n, c);
+        else
+          channel_range<B>(x, dx, n, c, std::min(c + block, x.channels()));
+      }
+    });
+    gradient.finish();
+  }
+};
 
 }  // namespace detail
 }  // namespace poolhead::inline POOLHEAD_ISA

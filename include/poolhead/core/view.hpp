@@ -67,6 +67,7 @@ inline constexpr bool is_feature_map<FeatureMap<T, L>> = true;
 template <class X>
 struct TensorTraits {
   static constexpr bool is_tensor = false;
+  static constexpr bool is_owner = false;
 };
 template <class T, int Rank, int Options, class I>
 struct TensorTraits<Eigen::Tensor<T, Rank, Options, I>> {

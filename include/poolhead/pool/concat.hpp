@@ -6,91 +6,16 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// Reductions that walk together.
+/// A function that returns the first of its types that is not void; void where there is none.
+template <class... Scalars>
+void first_scalar() requires(sizeof...(Scalars) == 0);
 template <class First, class... Others>
-struct FusedReduction {
-  using Accumulator = typename First::Accumulator;
-  using PositionLane = typename First::PositionLane;
-  static constexpr int N = simd::lanes<Accumulator>;
-  static constexpr auto heads = std::index_sequence_for<First, Others...>{};
-  using V = simd::Vec<Accumulator, N>;
-
-  struct State {
-    std::tuple<typename First::State, typename Others::State...> of;
-
-    template <class F>
-    static State zip(const F& f, const State& a, const State& b) {
-      return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-        return State{
-            {std::tuple_element_t<I, decltype(a.of)>::zip(f, std::get<I>(a.of), std::get<I>(b.of))...}};
-      }
-      (heads);
-    }
-  };
-
-  std::tuple<First, Others...> reductions;
-
-  POOLHEAD_INLINE State identity() const {
-    return std::apply(
-        [](const auto&... r) __attribute__((always_inline)) { return State{{r.identity()...}}; }, reductions);
-  }
-  template <int K>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K],
-                                  const Positions<PositionLane, N>& positions) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (std::get<I>(reductions).accumulate(std::get<I>(state.of), x, positions), ...);
-    }
-    (heads);
-  }
-  /// Each head pads in its own way.
-  template <int K>
-  POOLHEAD_INLINE void accumulate_first(State& state, const V (&x)[K],
-                                        const Positions<PositionLane, N>& positions, int count) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (detail::accumulate_first(std::get<I>(reductions), std::get<I>(state.of), x, positions, count), ...);
-    }
-    (heads);
-  }
-  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      return State{{std::get<I>(reductions).merge(std::get<I>(a.of), std::get<I>(b.of))...}};
-    }
-    (heads);
-  }
-  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (std::get<I>(reductions).finish(std::get<I>(state.of), n, c, count), ...);
-    }
-    (heads);
-  }
-};
-
-/// Gradients that add up.
-template <class First, class... Others>
-struct FusedGradient {
-  using Accumulator = typename First::Accumulator;
-  using PositionLane = typename First::PositionLane;
-  static constexpr bool reads_x = (First::reads_x || ... || Others::reads_x);
-  using V = simd::Vec<Accumulator, simd::lanes<Accumulator>>;
-  using Coefficients = std::tuple<typename First::Coefficients, typename Others::Coefficients...>;
-
-  std::tuple<First, Others...> gradients;
-
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
-    return std::apply(
-        [&](const auto&... g)
-            __attribute__((always_inline)) { return Coefficients{g.prepare(lanes, n, c)...}; },
-        gradients);
-  }
-  template <class Position>
-  POOLHEAD_INLINE V at(const Coefficients& shared, const V& x, const Position& position) const {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      return (... + std::get<I>(gradients).at(std::get<I>(shared), x, position));
-    }
-    (std::index_sequence_for<First, Others...>{});
-  }
-};
+auto first_scalar() {
+  if constexpr (!std::is_void_v<First>)
+    return First{};
+  else
+    return first_scalar<Others...>();
+}
 
 }  // namespace detail
 
@@ -100,10 +25,13 @@ struct FusedGradient {
 /// are. The heads are public and are pools of their own; the cache holds one cache per head. Made by concat().
 /// fastai's AdaptiveConcatPool2d, timm's catavgmax.
 template <class... Pools>
-class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
+class ConcatPool : public PoolCalls<ConcatPool<Pools...>> {
  public:
   static constexpr std::string_view name = "concat";
   static constexpr bool is_composition = true;
+  static constexpr bool uses_positions = (Pools::uses_positions || ...);
+  static constexpr bool takes_mask = (Pools::takes_mask && ...);
+  using ParameterScalar = decltype(detail::first_scalar<detail::ParameterScalar<Pools>...>());
   template <Scalar T>
   struct Cache : PoolCache {
     std::tuple<typename Pools::template Cache<T>...> heads;
@@ -127,7 +55,7 @@ class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
     });
   }
 
-  // The protocol of ReductionPool.
+  // The protocol of PoolCalls.
   template <Scalar T>
   void prepare(Cache<T>& cache) const {
     each([&](auto i) {
@@ -135,9 +63,17 @@ class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
       std::get<i>(heads).prepare(std::get<i>(cache.heads));
     });
   }
+  void check_parameters(std::string_view call, const FeatureShape& shape) const {
+    each([&](auto i) { std::get<i>(heads).check_parameters(call, shape); });
+  }
   template <Scalar T>
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    each([&](auto i) { std::get<i>(heads).check_size(call, std::get<i>(cache.heads)); });
+    each([&](auto i) {
+      if (std::get<i>(cache.heads).shape != cache.shape)
+        detail::fail<ValueError>(name, call, ": the cache of head ", static_cast<Index>(i),
+                                 " is of another shape than the whole");
+      std::get<i>(heads).check_size(call, std::get<i>(cache.heads));
+    });
   }
   template <Scalar T>
   void check_contents(const Cache<T>& cache) const {
@@ -148,34 +84,26 @@ class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
     cache.filled = true;
     each([&](auto i) { std::get<i>(heads).set_filled(std::get<i>(cache.heads)); });
   }
-  template <class I, Scalar T, class L>
-  auto inference(const FeatureMap<const T, L>& x, const Rows<T>& y) const {
-    return with_columns(
-        x.channels(),
-        [&](auto i, Index first, Index count) {
-          return std::get<i>(heads).template inference<I>(x, y.columns(first, count));
-        },
-        []<class... R>(R... reductions) { return detail::FusedReduction<R...>{{reductions...}}; });
+  template <class I, class X>
+  auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
+    return bind(x.channels(), [&](auto i, Index first, Index count) {
+      return std::get<i>(heads).template inference<I>(x, y.columns(first, count));
+    });
   }
-  template <class I, Scalar T, class L>
-  auto reduction(const FeatureMap<const T, L>& x, const Rows<T>& y, Cache<T>& cache) const {
-    return with_columns(
-        x.channels(),
-        [&](auto i, Index first, Index count) {
-          return std::get<i>(heads).template reduction<I>(x, y.columns(first, count), std::get<i>(cache.heads));
-        },
-        []<class... R>(R... reductions) { return detail::FusedReduction<R...>{{reductions...}}; });
+  template <class I, class X, Scalar T>
+  auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
+    return bind(x.channels(), [&](auto i, Index first, Index count) {
+      return std::get<i>(heads).template training<I>(x, y.columns(first, count), std::get<i>(cache.heads));
+    });
   }
-  template <class I, Scalar T, class L>
-  auto gradient(const FeatureMap<const T, L>& x, const Rows<const T>& y, const Rows<const T>& dy,
-                const Cache<T>& cache) const {
-    return with_columns(
-        x.channels(),
-        [&](auto i, Index first, Index count) {
-          return std::get<i>(heads).template gradient<I>(x, y.columns(first, count), dy.columns(first, count),
-                                                         std::get<i>(cache.heads));
-        },
-        []<class... G>(G... gradients) { return detail::FusedGradient<G...>{{gradients...}}; });
+  template <class I, class X, Scalar T>
+  auto gradient(const X& x, const Rows<const T>& y, const Rows<const T>& dy, const Cache<T>& cache,
+                ConcatPool* grad) const {
+    return bind(x.channels(), [&](auto i, Index first, Index count) {
+      auto* const head_grad = grad == nullptr ? nullptr : &std::get<i>(grad->heads);
+      return std::get<i>(heads).template gradient<I>(x, y.columns(first, count), dy.columns(first, count),
+                                                     std::get<i>(cache.heads), head_grad);
+    });
   }
 
  private:
@@ -185,13 +113,15 @@ class ConcatPool : public ReductionPool<ConcatPool<Pools...>> {
     (std::index_sequence_for<Pools...>{});
   }
 
-  /// fuse(bind(i, the head's first column, its number of columns)...).
-  template <class Bind, class Fuse>
-  auto with_columns(Index channels, const Bind& bind, const Fuse& fuse) const {
+  /// The heads, each bound by bind_one(i, the head's first column, its number of columns).
+  template <class Bind>
+  auto bind(Index channels, const Bind& bind_one) const {
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       std::array<Index, sizeof...(Pools) + 1> first{};
       each([&](auto i) { first[i + 1] = first[i] + std::get<i>(heads).features(channels); });
-      return fuse(bind(std::integral_constant<std::size_t, I>{}, first[I], first[I + 1] - first[I])...);
+      using Bound =
+          detail::Heads<decltype(bind_one(std::integral_constant<std::size_t, I>{}, Index{}, Index{}))...>;
+      return Bound{{bind_one(std::integral_constant<std::size_t, I>{}, first[I], first[I + 1] - first[I])...}};
     }
     (std::index_sequence_for<Pools...>{});
   }

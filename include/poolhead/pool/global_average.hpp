@@ -1,129 +1,134 @@
 // Global average pooling.
 #pragma once
 
+#include "poolhead/core/wide_sum.hpp"
 #include "poolhead/pool/pool.hpp"
+#include "poolhead/pool/stream.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// The sum of float data, in double, where what rounding is left vanishes in the mean.
-template <class A, int N>
-struct WideSum {
-  using Wide = simd::Vec<double, N>;
-  Wide sum;
+/// How many float vectors are added as floats before they go on in double. Pairs keep the mean within 1 ulp;
+/// planes that may stay in cache take groups of four: within 1.25, and faster. Singles cannot overflow.
+enum class FloatChain { one = 1, two = 2, four = 4 };
 
-  POOLHEAD_INLINE static WideSum zero() { return {simd::zero<Wide>()}; }
-  template <class F>
-  static WideSum zip(const F& f, const WideSum& a, const WideSum& b) {
-    return {f(a.sum, b.sum)};
-  }
-  POOLHEAD_INLINE void add(const simd::Vec<A, N>& x) { sum = sum + simd::convert<double>(x); }
-  POOLHEAD_INLINE void merge(const WideSum& other) { sum = sum + other.sum; }
-  POOLHEAD_INLINE simd::Vec<A, N> mean(double positions) const {
-    return simd::convert<A>(sum / simd::splat<double, N>(positions));
-  }
-};
-
-/// The sum of double data, with the rounding error of every addition carried along (Knuth's TwoSum).
-template <int N>
-struct WideSum<double, N> {
-  using Wide = simd::Vec<double, N>;
-  Wide sum, error;
-
-  POOLHEAD_INLINE static WideSum zero() { return {simd::zero<Wide>(), simd::zero<Wide>()}; }
-  template <class F>
-  static WideSum zip(const F& f, const WideSum& a, const WideSum& b) {
-    return {f(a.sum, b.sum), f(a.error, b.error)};
-  }
-  POOLHEAD_INLINE void add(const simd::Vec<double, N>& x) {
-    const auto total = sum + x;
-    const auto shadow = total - sum;
-    error = error + ((sum - (total - shadow)) + (x - shadow));
-    sum = total;
-  }
-  POOLHEAD_INLINE void merge(const WideSum& other) {
-    add(other.sum);
-    error = error + other.error;
-  }
-  POOLHEAD_INLINE simd::Vec<double, N> mean(double positions) const {
-    // Infinities and NaN have no rounding error: there the error is NaN, and the sum alone is right.
-    const auto corrected = sum + simd::select(error == error, error, simd::zero<Wide>());
-    return corrected / simd::splat<double, N>(positions);
-  }
-};
-
-template <class T, class L, class I>
-struct AverageReduction {
-  using Accumulator = poolhead::Accumulator<T>;
+template <class A, class I>
+struct AverageFold {
+  using Accumulator = A;
   using PositionLane = I;
-  static constexpr int N = simd::lanes<Accumulator>;
-  using V = simd::Vec<Accumulator, N>;
-  using State = WideSum<Accumulator, N>;
+  static constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  using State = WideSum<A, N>;
 
-  FeatureMap<const T, L> map;
-  Rows<T> y;
-  double positions;
-  // Pairs keep the mean within 1 ulp. Planes that may stay in cache take groups of four: within 1.25, and
-  // faster.
-  bool long_plane;
+  FloatChain chain = FloatChain::one;
 
-  static constexpr Accumulator padding() { return 0; }
-  POOLHEAD_INLINE State identity() const { return State::zero(); }
-  template <int K>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&) const {
-    if constexpr (K == 1)
-      state.add(x[0]);
-    else if constexpr (std::same_as<Accumulator, double>)
-      unroll<K>([&](auto k) __attribute__((always_inline)) { state.add(x[k]); });
-    else if (long_plane) {
-      state.add(x[0] + x[1]);
-      state.add(x[2] + x[3]);
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero();
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    const auto value = [&](int k) __attribute__((always_inline)) {
+      return valid.select(k, x[k], simd::zero<V>());
+    };
+    if constexpr (K == 1) {
+      state.add(simd::convert<double>(value(0)));
+    } else if (std::same_as<A, double> || chain == FloatChain::one) {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { state.add(simd::convert<double>(value(k))); });
+    } else if (chain == FloatChain::two) {
+      state.add(simd::convert<double>(value(0) + value(1)));
+      state.add(simd::convert<double>(value(2) + value(3)));
     } else {
-      state.add((x[0] + x[1]) + (x[2] + x[3]));
+      state.add(simd::convert<double>((value(0) + value(1)) + (value(2) + value(3))));
     }
   }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
     State merged = a;
-    merged.merge(b);
+    merged.add(b);
     return merged;
   }
-  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    const auto mean = state.mean(positions);
-    simd::store_first(y.row(n) + c, mean, count);
-    const auto finite = (mean - mean) == simd::zero<V>();
-    if (!simd::all(finite)) [[unlikely]]
-      for (int i = 0; i < count; ++i) y(n, c + i) = rescaled_mean(n, c + i);
-  }
-
- private:
-  /// The mean of a plane that holds infinities or NaN, or whose sum overflows though its mean need not.
-  [[gnu::cold, gnu::noinline]] T rescaled_mean(Index n, Index c) const {
-    constexpr double scale = 0x1p-64;
-    double sum = 0.0;
-    for (Index s = 0; s < map.positions(); ++s) sum += scale * static_cast<double>(map(n, c, s));
-    return static_cast<T>(static_cast<Accumulator>(sum / positions / scale));
+  /// The mean of what `positions` positions left in the state.
+  POOLHEAD_INLINE V value(const State& state, double positions) const {
+    return simd::convert<A>(state.value() / simd::splat<double, N>(positions));
   }
 };
 
-template <class T, class I>
+template <class X, class Y, class I>
+struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I> {
+  using T = typename X::Scalar;
+  using Fold = AverageFold<poolhead::Accumulator<T>, I>;
+  using Fold::N;
+  using typename Fold::State;
+  using typename Fold::V;
+
+  X map;
+  Y y;
+  Window window;
+
+  AverageReduction(const X& x, const Y& output, const Window& part)
+      : Fold{part.size() < 1024 ? FloatChain::four : FloatChain::two}, map(x), y(output), window(part) {}
+
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    put(y, n, c, mean(state, n, c, count), count);
+  }
+
+  /// The mean of the first count channels from c on; a sum that is not finite is taken again, scaled.
+  POOLHEAD_INLINE V mean(const State& state, Index n, Index c, int count) const {
+    const Index positions = is_masked<X> ? valid_positions(map, n) : window.size();
+    auto result = Fold::value(state, static_cast<double>(positions));
+    const auto finite = (result - result) == simd::zero<V>();
+    if (!simd::all(finite)) [[unlikely]]
+      rescale(result, n, c, count, static_cast<double>(positions));
+    return result;
+  }
+
+ private:
+  /// The mean of planes that hold infinities or NaN, or whose sum overflows though its mean need not.
+  [[gnu::cold, gnu::noinline]] void rescale(V& result, Index n, Index c, int count, double positions) const {
+    using A = poolhead::Accumulator<T>;
+    constexpr double scale = 0x1p-64;
+    A means[N];
+    simd::store(means, result);
+    for (int i = 0; i < count; ++i) {
+      double sum = 0.0;
+      for (Index row = 0; row < window.rows; ++row) {
+        const Index first = window.first + row * window.step;
+        for (Index s = first; s < first + window.columns; ++s)
+          if (is_valid(map, n, s)) sum += scale * static_cast<double>(map(n, c + i, s));
+      }
+      means[i] = static_cast<A>(sum / positions / scale);
+    }
+    result = simd::load<A>(means);
+  }
+};
+
+template <class X, class I>
 struct AverageGradient {
+  using T = typename X::Scalar;
   using Accumulator = poolhead::Accumulator<T>;
   using PositionLane = I;
   static constexpr bool reads_x = false;
   static constexpr int N = simd::lanes<Accumulator>;
   using Coefficients = simd::Vec<Accumulator, N>;
+  using Sums = NoSums;
 
+  X map;
   Rows<const T> dy;
-  Accumulator positions;
 
   template <class Lanes>
   POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+    const auto positions = static_cast<Accumulator>(valid_positions(map, n));
     return lanes(dy.row(n) + c) / simd::splat<Accumulator, N>(positions);
   }
-  POOLHEAD_INLINE Coefficients at(const Coefficients& share, const Coefficients&,
-                                  const simd::Vec<I, N>&) const {
+  template <class Valid>
+  POOLHEAD_INLINE Coefficients at(const Coefficients& share, Sums&, const Coefficients&, const simd::Vec<I, N>&,
+                                  const Valid&) const {
     return share;
   }
+  template <class Lanes>
+  void collect(const Lanes&, const Sums&, Index, Index) const {}
+  void finish() const {}
 };
 
 }  // namespace detail
@@ -135,7 +140,7 @@ struct AverageGradient {
 /// are rounded once, at the end. No finite sum overflows. A NaN in a plane makes its mean NaN. Lin et al.,
 /// Network In Network, 2013; torch.nn.AdaptiveAvgPool2d(1), Keras GlobalAveragePooling2D, ONNX
 /// GlobalAveragePool.
-class GlobalAveragePool : public ReductionPool<GlobalAveragePool> {
+class GlobalAveragePool : public PoolCalls<GlobalAveragePool>, public StreamCalls<GlobalAveragePool> {
  public:
   static constexpr std::string_view name = "GlobalAveragePool";
   template <Scalar T>
@@ -143,25 +148,23 @@ class GlobalAveragePool : public ReductionPool<GlobalAveragePool> {
 
   Index features(Index channels) const { return channels; }
 
-  // The protocol of ReductionPool.
-  template <Scalar T>
-  void prepare(Cache<T>&) const {}
-  template <Scalar T>
-  void check_size(std::string_view, const Cache<T>&) const {}
-  template <Scalar T>
-  void check_contents(const Cache<T>&) const {}
-  template <class I, Scalar T, class L>
-  auto inference(const FeatureMap<const T, L>& x, const Rows<T>& y) const {
-    return detail::AverageReduction<T, L, I>{x, y, static_cast<double>(x.positions()), x.positions() >= 1024};
+  // The protocol of PoolCalls and StreamCalls.
+  template <class I, class X>
+  auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
+    return detail::AverageReduction<X, Rows<typename X::Scalar>, I>(x, y, detail::whole_plane(x.shape()));
   }
-  template <class I, Scalar T, class L>
-  auto reduction(const FeatureMap<const T, L>& x, const Rows<T>& y, Cache<T>&) const {
+  template <class I, class X, Scalar T>
+  auto training(const X& x, const Rows<T>& y, Cache<T>&) const {
     return inference<I>(x, y);
   }
-  template <class I, Scalar T, class L>
-  auto gradient(const FeatureMap<const T, L>& x, const Rows<const T>&, const Rows<const T>& dy,
-                const Cache<T>&) const {
-    return detail::AverageGradient<T, I>{dy, static_cast<Accumulator<T>>(x.positions())};
+  template <class I, class X, Scalar T>
+  auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>&,
+                GlobalAveragePool*) const {
+    return detail::AverageGradient<X, I>{x, dy};
+  }
+  template <Scalar T>
+  auto fold() const {
+    return detail::AverageFold<Accumulator<T>, simd::IntOf<Accumulator<T>>>{};
   }
 };
 

@@ -1,9 +1,8 @@
-// What every pool has in common: the protocol, the checks, and the calls of pools that are one reduction.
+// What every pool has in common: the protocol, the checks and the calls.
 #pragma once
 
+#include "poolhead/core/heads.hpp"
 #include "poolhead/core/parameters.hpp"
-#include "poolhead/core/rows.hpp"
-#include "poolhead/core/spread.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
@@ -65,7 +64,9 @@ auto as_input(const X& x) {
   static_assert(is_feature_map<X>,
                 "poolhead: name the memory layout at the call: nchw(x), nhwc(x), channels_first(x) or "
                 "channels_last(x)");
-  return FeatureMap<const typename X::Scalar, typename X::Layout>(x);
+  using T = const typename X::Scalar;
+  using L = typename X::Layout;
+  return std::conditional_t<is_masked<X>, MaskedFeatureMap<T, L>, FeatureMap<T, L>>(x);
 }
 
 template <class X, class DX>
@@ -88,49 +89,78 @@ auto as_input_gradient(const DX& dx) {
 struct NoGradient {};
 inline constexpr NoGradient no_gradient{};
 
-/// A global pool: a value whose calls are const. float and NCHW stand for all scalars and layouts.
+namespace detail {
+
+/// f with the lane type of positions: as wide as the accumulator's, except in planes of 2^31 positions and more
+/// where P looks at them. (Padding may count some vectors beyond the end.)
+template <class P, class X, class F>
+void with_positions(const X& x, const F& f) {
+  using Narrow = simd::IntOf<Accumulator<typename X::Scalar>>;
+  if constexpr (!P::uses_positions)
+    f(Narrow{});
+  else if (x.positions() < std::numeric_limits<Narrow>::max() - 1024)
+    f(Narrow{});
+  else
+    f(std::int64_t{});
+}
+
+/// The scalar of P's parameters; void where it has none, or any.
 template <class P>
+struct ParameterScalarOf {
+  using type = void;
+};
+template <class P>
+requires requires { typename P::ParameterScalar; }
+struct ParameterScalarOf<P> {
+  using type = typename P::ParameterScalar;
+};
+template <class P>
+using ParameterScalar = typename ParameterScalarOf<P>::type;
+
+/// The scalar that the concept Pool tries P with.
+template <class P>
+using PoolScalar = std::conditional_t<std::is_void_v<ParameterScalar<P>>, float, ParameterScalar<P>>;
+
+}  // namespace detail
+
+/// A global pool: a value whose calls are const. One scalar and NCHW stand for all scalars and layouts.
+template <class P, class T = detail::PoolScalar<P>>
 concept Pool = std::copyable<P> &&
-    requires(const P& pool, P& gradient, FeatureMap<const float, ChannelsFirst> x,
-             FeatureMap<float, ChannelsFirst> dx, Rows<float> y, Rows<const float> dy,
-             typename P::template Cache<float>& cache) {
+    requires(const P& pool, P& gradient, FeatureMap<const T, ChannelsFirst> x, FeatureMap<T, ChannelsFirst> dx,
+             Rows<T> y, Rows<const T> dy, typename P::template Cache<T>& cache) {
   { pool.features(Index{1}) } -> std::same_as<Index>;
-  { pool.make_cache(x) } -> std::same_as<typename P::template Cache<float>>;
-  { pool(x) } -> std::same_as<Eigen::Tensor<float, 2, Eigen::RowMajor>>;
+  { pool.make_cache(x) } -> std::same_as<typename P::template Cache<T>>;
+  { pool(x) } -> std::same_as<Eigen::Tensor<T, 2, Eigen::RowMajor>>;
   pool.forward(x, y);
   pool.forward(x, y, cache);
   pool.backward(x, y, dy, dx, cache, gradient);
 };
 
-/// The calls of a pool that is one reduction and one gradient (see core/reduce.hpp and core/spread.hpp).
-/// Derived has
+/// The calls of every pool. Derived says what it computes (see core/heads.hpp for what a head is):
 ///   static constexpr std::string_view name;
 ///   template <Scalar T> struct Cache : PoolCache;
 ///   Index features(Index channels) const;
-///   void prepare(Cache<T>&) const;                        // sizes the cache for cache.shape
-///   auto inference<I>(x, y) const;                        // the reduction that fills y
-///   auto reduction<I>(x, y, cache) const;                 // the reduction that fills y and the cache
-///   auto gradient<I>(x, y, dy, cache) const;              // the gradient that fills dx
-///   void check_size(call, const Cache<T>&) const;         // both throw ValueError for a cache
-///   void check_contents(const Cache<T>&) const;           // that somebody tampered with
-/// where I is the lane type of positions: 32 bits wherever a float's plane allows it.
+///   auto inference<I>(x, y) const;                        // the head that fills y
+///   auto training<I>(x, y, cache) const;                  // the head that fills y and the cache
+///   auto gradient<I>(x, y, dy, cache, Derived*) const;    // the head that fills dx and adds to the gradient
+/// where I is the lane type of positions, 32 bits wherever a float's plane allows it; and, where it has more to
+/// say than the defaults below, the functions under "Defaults".
 template <class Derived>
-class ReductionPool {
+class PoolCalls {
  public:
-  /// One call: allocates and returns y, (N, features). Throws ShapeError when x has no channel or no position.
+  /// One call: allocates and returns y, (N, features). Throws as forward does.
   template <class X, Device D = Eigen::DefaultDevice>
   auto operator()(const X& x, const D& device = D{}) const {
-    const auto input = detail::as_input(x);
+    const auto input = checked_input(x, "::forward");
     Eigen::Tensor<typename X::Scalar, 2, Eigen::RowMajor> y(x.batch(), self().features(x.channels()));
     forward(input, y, device);
     return y;
   }
 
-  /// A cache for feature maps of x's shape. Throws ShapeError when x has no channel or no position.
+  /// A cache for feature maps of x's shape. Throws as forward does.
   template <class X>
   auto make_cache(const X& x) const {
-    const auto input = detail::as_input(x);
-    detail::check_input<typename X::Layout>(Derived::name, "::make_cache", input.shape());
+    const auto input = checked_input(x, "::make_cache");
     typename Derived::template Cache<typename X::Scalar> cache;
     cache.shape = input.shape();
     self().prepare(cache);
@@ -143,73 +173,97 @@ class ReductionPool {
     return {nullptr, x.batch(), self().features(x.channels())};
   }
 
-  /// Inference: fills y, (N, features), and keeps nothing. Throws ShapeError where shapes disagree.
+  /// Inference: fills y, (N, features), and keeps nothing. Throws ShapeError where x has no channel or no
+  /// position or shapes disagree, ValueError for parameters out of their range or a mask's row without a valid
+  /// position.
   template <class X, class Y, Device D = Eigen::DefaultDevice>
   void forward(const X& x, Y&& y, const D& device = D{}) const {
-    const auto input = detail::as_input(x);
-    const auto rows = checked_forward(input, y);
-    with_positions(
-        input, [&]<class I>(I) { detail::reduce(input, self().template inference<I>(input, rows), device); });
+    const auto input = checked_input(x, "::forward");
+    const auto output = self().template output<typename X::Scalar>(input, y, "::forward", "y");
+    detail::with_positions<Derived>(input, [&]<class I>(I) {
+      detail::run_forward(input, self().template inference<I>(input, output), device);
+    });
   }
 
-  /// Fills y and the cache. Throws ShapeError where shapes disagree or the cache was made for another shape.
+  /// Fills y and the cache. Throws as inference does, and ShapeError for a cache that was made for another
+  /// shape.
   template <class X, class Y, std::derived_from<PoolCache> C, Device D = Eigen::DefaultDevice>
   void forward(const X& x, Y&& y, C& cache, const D& device = D{}) const {
-    const auto input = detail::as_input(x);
-    const auto rows = checked_forward(input, y);
+    const auto input = checked_input(x, "::forward");
+    const auto output = self().template output<typename X::Scalar>(input, y, "::forward", "y");
     check_cache<X, C>("::forward", input.shape(), cache);
-    with_positions(input, [&]<class I>(I) {
-      detail::reduce(input, self().template reduction<I>(input, rows, cache), device);
+    detail::with_positions<Derived>(input, [&]<class I>(I) {
+      detail::run_forward(input, self().template training<I>(input, output, cache), device);
     });
     self().set_filled(cache);
   }
 
-  /// Overwrites dx with the gradient at x of the loss whose gradient at y is dy. y and the cache are as forward
-  /// left them. Throws ShapeError where shapes disagree, ValueError for a cache that no forward has filled or
-  /// for a dx that overlaps x; dx is then untouched.
+  /// Overwrites dx with the gradient at x of the loss whose gradient at y is dy, and adds to `gradient` that of
+  /// the parameters. y and the cache are as forward left them. Throws as forward does, and ValueError for a
+  /// cache that no forward has filled or for a dx that overlaps x; dx is then untouched. With no_gradient for
+  /// dx, only the parameters' is computed.
+  template <class X, class Y, class DY, class DX, std::derived_from<PoolCache> C,
+            Device D = Eigen::DefaultDevice>
+  void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, Derived& gradient,
+                const D& device = D{}) const {
+    run_backward(x, y, dy, dx, cache, &gradient, device);
+  }
+
+  /// The same for a pool without parameters.
   template <class X, class Y, class DY, class DX, std::derived_from<PoolCache> C,
             Device D = Eigen::DefaultDevice>
   void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache,
                 const D& device = D{}) const {
-    using T = typename X::Scalar;
-    const auto input = detail::as_input(x);
-    const auto output = detail::as_input_gradient<X>(dx);
-    const auto rows = detail::as_rows<const T>(y);
-    const auto row_gradients = detail::as_rows<const T>(dy);
-    const Index features = self().features(input.channels());
-    detail::check_input<typename X::Layout>(Derived::name, "::backward", input.shape());
-    detail::check_rows(Derived::name, "::backward", "y", rows, input.batch(), features);
-    detail::check_rows(Derived::name, "::backward", "dy", row_gradients, input.batch(), features);
-    detail::check_input_gradient(Derived::name, input, output);
-    check_cache<X, C>("::backward", input.shape(), cache);
-    detail::check_filled(Derived::name, cache.filled);
-    self().check_contents(cache);
-    with_positions(input, [&]<class I>(I) {
-      const auto gradient = self().template gradient<I>(input, rows, row_gradients, cache);
-      detail::spread(input, output.data(), gradient, device);
-    });
+    static_assert(std::is_void_v<detail::ParameterScalar<Derived>>,
+                  "poolhead: this pool has parameters: give backward a gradient from zeros_like(pool)");
+    run_backward(x, y, dy, dx, cache, static_cast<Derived*>(nullptr), device);
   }
 
-  /// The same; there are no parameters, so the gradient value stays as it is.
-  template <class X, class Y, class DY, class DX, std::derived_from<PoolCache> C,
-            Device D = Eigen::DefaultDevice>
-  void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, Derived& /*gradient*/,
-                const D& device = D{}) const {
-    backward(x, y, dy, dx, cache, device);
-  }
+  // Defaults, which Derived may replace.
 
-  /// The same for a network's first layer: nobody needs dx, and there is nothing else to compute.
-  template <class X, class Y, class DY, std::derived_from<PoolCache> C, Device D = Eigen::DefaultDevice>
-  void backward(const X&, const Y&, const DY&, const NoGradient&, const C&, Derived&, const D& = D{}) const {}
+  /// Whether the lanes that count positions are used at all, and must then hold any position.
+  static constexpr bool uses_positions = false;
+  /// Whether feature maps may be masked.
+  static constexpr bool takes_mask = true;
 
+  /// Sizes the cache for cache.shape.
+  template <class C>
+  void prepare(C&) const {}
+  /// Throws ValueError for parameters out of their range, ShapeError where they are not for so many channels,
+  /// or the pool not for maps of this rank.
+  void check_parameters(std::string_view, const FeatureShape&) const {}
+  /// Both throw ValueError for a cache that somebody tampered with.
+  template <class C>
+  void check_size(std::string_view, const C&) const {}
+  template <class C>
+  void check_contents(const C&) const {}
   /// Called by forward when the cache holds all that backward needs.
   template <class C>
   void set_filled(C& cache) const {
     cache.filled = true;
   }
+  /// What inference, training and gradient see of y and dy.
+  template <class T, class X, class Y>
+  Rows<T> output(const X& x, Y& y, std::string_view call, std::string_view what) const {
+    const auto rows = detail::as_rows<T>(y);
+    detail::check_rows(Derived::name, call, what, rows, x.batch(), self().features(x.channels()));
+    return rows;
+  }
 
  private:
   const Derived& self() const { return static_cast<const Derived&>(*this); }
+
+  template <class X>
+  auto checked_input(const X& x, std::string_view call) const {
+    using Own = detail::ParameterScalar<Derived>;
+    const auto input = detail::as_input(x);
+    static_assert(std::is_void_v<Own> || std::same_as<Own, typename X::Scalar>,
+                  "poolhead: the pool's parameters must have the scalar type of the feature map");
+    detail::check_input<typename X::Layout>(Derived::name, call, input.shape());
+    self().check_parameters(call, input.shape());
+    detail::check_mask(Derived::name, call, input);
+    return input;
+  }
 
   template <class X, class C>
   void check_cache(std::string_view call, const FeatureShape& x, const C& cache) const {
@@ -220,23 +274,34 @@ class ReductionPool {
     if constexpr (own) self().check_size(call, cache);
   }
 
-  template <class X, class Y>
-  auto checked_forward(const X& x, Y& y) const {
-    const auto rows = detail::as_rows<typename X::Scalar>(y);
-    detail::check_input<typename X::Layout>(Derived::name, "::forward", x.shape());
-    detail::check_rows(Derived::name, "::forward", "y", rows, x.batch(), self().features(x.channels()));
-    return rows;
-  }
-
-  // Positions take lanes as wide as the accumulator's, except in planes of 2^31 positions and more. (Padding
-  // may count some vectors beyond the end.)
-  template <class X, class F>
-  static void with_positions(const X& x, const F& f) {
-    using Narrow = simd::IntOf<Accumulator<typename X::Scalar>>;
-    if (x.positions() < std::numeric_limits<Narrow>::max() - 1024)
-      f(Narrow{});
-    else
-      f(std::int64_t{});
+  template <class X, class Y, class DY, class DX, class C, Device D>
+  void run_backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, Derived* gradient,
+                    const D& device) const {
+    using T = typename X::Scalar;
+    constexpr bool wanted = !std::same_as<DX, NoGradient>;
+    if constexpr (!wanted && std::is_void_v<detail::ParameterScalar<Derived>>) {
+      return;  // there is nothing to compute
+    } else {
+      const auto input = checked_input(x, "::backward");
+      const auto output = self().template output<const T>(input, y, "::backward", "y");
+      const auto output_gradient = self().template output<const T>(input, dy, "::backward", "dy");
+      check_cache<X, C>("::backward", input.shape(), cache);
+      detail::check_filled(Derived::name, cache.filled);
+      self().check_contents(cache);
+      const auto to = [&] {
+        if constexpr (wanted) {
+          const auto input_gradient = detail::as_input_gradient<X>(dx);
+          detail::check_input_gradient(Derived::name, input, input_gradient);
+          return input_gradient.data();
+        } else {
+          return detail::Nowhere{};
+        }
+      }();
+      detail::with_positions<Derived>(input, [&]<class I>(I) {
+        detail::run_backward<I>(
+            input, to, self().template gradient<I>(input, output, output_gradient, cache, gradient), device);
+      });
+    }
   }
 };
 

@@ -1,0 +1,101 @@
+// What the two traversals hand to a pool: where the lanes of a vector stand, which of them count, and how a
+// channel's own numbers reach them.
+#pragma once
+
+#include "poolhead/core/rows.hpp"
+#include "poolhead/core/simd_memory.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+
+/// Where K consecutive vectors stand in their planes: lane i of vector k is position first[i] + k * step.
+template <class I, int N>
+struct Positions {
+  simd::Vec<I, N> first;
+  I step;
+
+  POOLHEAD_INLINE simd::Vec<I, N> at(int k) const {
+    return first + simd::splat<I, N>(static_cast<I>(k) * step);
+  }
+};
+
+/// Every lane of K vectors counts.
+struct EveryLane {
+  template <class V>
+  POOLHEAD_INLINE V select(int, const V& value, const V&) const {
+    return value;
+  }
+};
+
+/// Some lanes of K vectors count: those inside the plane and, where there is a mask, valid.
+template <class A, int K>
+struct SomeLanes {
+  simd::Mask<A, simd::lanes<A>> lane[K];
+
+  /// value where the lanes of vector k count, otherwise where they do not.
+  template <class V>
+  POOLHEAD_INLINE V select(int k, const V& value, const V& otherwise) const {
+    return simd::select(lane[k], value, otherwise);
+  }
+};
+
+namespace detail {
+
+/// f(integral_constant<int, 0>) ... f(integral_constant<int, N - 1>), so that arrays indexed by the argument
+/// live in registers.
+template <int N, class F>
+POOLHEAD_INLINE void unroll(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, I>{}), ...);
+  }
+  (std::make_integer_sequence<int, N>{});
+}
+
+/// Writes lanes to the channels c .. c + count - 1 of row n. Rows of bins have an overload of their own.
+template <class T, class A, int N>
+POOLHEAD_INLINE void put(const Rows<T>& y, Index n, Index c, const simd::Vec<A, N>& value, int count) {
+  simd::store_first(y.row(n) + c, value, count);
+}
+
+/// NCHW: the lanes of a vector are positions of one channel, so they share its value. Positions arrive as I,
+/// elements as A, and doubles as they are.
+template <class A, class I>
+struct SharedLane {
+  static constexpr int N = simd::lanes<A>;
+
+  POOLHEAD_INLINE auto operator()(const Index* p) const { return simd::splat<I, N>(static_cast<I>(*p)); }
+  template <Scalar T>
+  POOLHEAD_INLINE auto operator()(const T* p) const {
+    return simd::splat<A, N>(static_cast<A>(*p));
+  }
+  POOLHEAD_INLINE auto wide(const double* p) const { return simd::splat<double, N>(*p); }
+  /// Gives the channel at p what all lanes together hold.
+  POOLHEAD_INLINE void put(double* p, const simd::Vec<double, N>& sum) const {
+    double each[N];
+    std::memcpy(each, &sum, sizeof each);
+    double total = 0.0;
+    for (const double lane : each) total += lane;
+    *p = total;
+  }
+};
+
+/// NHWC: the lanes are `count` consecutive channels.
+template <class A, class I>
+struct ChannelLanes {
+  static constexpr int N = simd::lanes<A>;
+  int count;
+
+  POOLHEAD_INLINE auto operator()(const Index* p) const {
+    return simd::convert<I>(simd::load_array<N>(p, count));
+  }
+  template <Scalar T>
+  POOLHEAD_INLINE auto operator()(const T* p) const {
+    return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
+  }
+  POOLHEAD_INLINE auto wide(const double* p) const { return simd::load_array<N>(p, count); }
+  POOLHEAD_INLINE void put(double* p, const simd::Vec<double, N>& sum) const {
+    simd::store_first(p, sum, count);
+  }
+};
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA

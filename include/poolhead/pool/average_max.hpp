@@ -1,0 +1,111 @@
+// The mean of the average and the maximum.
+#pragma once
+
+#include "poolhead/pool/global_average.hpp"
+#include "poolhead/pool/global_max.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// Both halves walk together and meet in finish.
+template <class X, class Argmax, class I>
+struct AverageMaxReduction : FusedReduction<AverageReduction<X, Rows<typename X::Scalar>, I>,
+                                            MaxReduction<X, Rows<typename X::Scalar>, Argmax, I>> {
+  using T = typename X::Scalar;
+  using A = poolhead::Accumulator<T>;
+  using Average = AverageReduction<X, Rows<T>, I>;
+  using Max = MaxReduction<X, Rows<T>, Argmax, I>;
+  using Fused = FusedReduction<Average, Max>;
+  using typename Fused::State;
+
+  AverageMaxReduction(const X& x, const Rows<T>& y, const Argmax& argmax)
+      : Fused{{Average(x, y, whole_plane(x.shape())), Max(x, y, argmax, whole_plane(x.shape()))}} {}
+
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    const auto half = simd::splat<A, Fused::N>(A(0.5));
+    const auto& max = std::get<1>(this->reductions);
+    const auto mean = std::get<0>(this->reductions).mean(std::get<0>(state.of), n, c, count);
+    put(max.y, n, c, mean * half + std::get<1>(state.of).value * half, count);
+    max.put_argmax(std::get<1>(state.of), n, c, count);
+  }
+};
+
+template <class X, class I>
+struct AverageMaxGradient {
+  using T = typename X::Scalar;
+  using Average = AverageGradient<X, I>;
+  using Max = MaxGradient<T, I>;
+  using Accumulator = poolhead::Accumulator<T>;
+  using PositionLane = I;
+  static constexpr bool reads_x = false;
+  static constexpr int N = simd::lanes<Accumulator>;
+  using V = simd::Vec<Accumulator, N>;
+  using Sums = NoSums;
+  struct Coefficients {
+    typename Average::Coefficients average;
+    typename Max::Coefficients max;
+  };
+
+  Average average;
+  Max max;
+
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+    return {average.prepare(lanes, n, c), max.prepare(lanes, n, c)};
+  }
+  template <class Valid>
+  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>& position,
+                       const Valid& valid) const {
+    return simd::splat<Accumulator, N>(Accumulator(0.5)) *
+           (average.at(shared.average, sums, x, position, valid) +
+            max.at(shared.max, sums, x, position, valid));
+  }
+  template <class Lanes>
+  void collect(const Lanes&, const Sums&, Index, Index) const {}
+  void finish() const {}
+};
+
+}  // namespace detail
+
+/// y = (mean over positions of x + max over positions of x) / 2;   dx = dy / (2 S), and dy / 2 more at the
+/// argmax.
+///
+/// features: C. The accuracy, ties and NaN of GlobalAveragePool and GlobalMaxPool. timm's "avgmax".
+class AverageMaxPool : public PoolCalls<AverageMaxPool> {
+ public:
+  static constexpr std::string_view name = "AverageMaxPool";
+  static constexpr bool uses_positions = true;
+  template <Scalar T>
+  struct Cache : detail::ArgmaxCache {};
+
+  Index features(Index channels) const { return channels; }
+
+  // The protocol of PoolCalls.
+  template <Scalar T>
+  void prepare(Cache<T>& cache) const {
+    cache.argmax.resize(cache.shape.batch, cache.shape.channels);
+  }
+  template <Scalar T>
+  void check_size(std::string_view call, const Cache<T>& cache) const {
+    cache.detail::ArgmaxCache::check_size(name, call, cache.shape.channels);
+  }
+  template <Scalar T>
+  void check_contents(const Cache<T>& cache) const {
+    cache.detail::ArgmaxCache::check_contents(name);
+  }
+  template <class I, class X>
+  auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
+    return detail::AverageMaxReduction<X, detail::NoArgmax, I>(x, y, {});
+  }
+  template <class I, class X, Scalar T>
+  auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
+    return detail::AverageMaxReduction<X, Rows<Index>, I>(x, y, cache.rows());
+  }
+  template <class I, class X, Scalar T>
+  auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
+                AverageMaxPool*) const {
+    return detail::AverageMaxGradient<X, I>{{x, dy}, {dy, cache.rows()}};
+  }
+};
+
+}  // namespace poolhead::inline POOLHEAD_ISA

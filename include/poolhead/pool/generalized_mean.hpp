@@ -1,0 +1,129 @@
+// Generalised-mean pooling (GeM).
+#pragma once
+
+#include "poolhead/pool/power.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+template <Scalar T>
+struct GeneralizedMeanKind {
+  using A = Accumulator<T>;
+  static constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  static constexpr bool averages = true;
+  static constexpr bool learnable = true;
+
+  const T* p;
+  bool shared;
+  A eps;
+  int exponent;
+
+  template <class Lanes>
+  POOLHEAD_INLINE simd::Doubles<N> rate(const Lanes& lanes, Index c) const {
+    if (shared) return simd::splat<double, N>(static_cast<double>(*p));
+    return simd::convert<double>(lanes(p + c));
+  }
+  POOLHEAD_INLINE V base(const V& x) const {
+    const auto least = simd::splat<A, N>(eps);
+    return simd::select(x < least, least, x);  // not max: a NaN stays
+  }
+  POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
+    return simd::select(x < simd::splat<A, N>(eps), simd::zero<V>(), value);
+  }
+};
+
+}  // namespace detail
+
+/// y = (mean over positions of c^p)^(1/p) with c = max(x, eps);   dx = dy / S (c / y)^(p - 1) where x >= eps,
+/// else 0; dp = sum dy y / p (sum c^p ln c / sum c^p - ln y).
+///
+/// features: C. p > 0 is learnable: one number, shared, or one per channel (parameter "p", of shape [1] or
+/// [C]); p = 1 is the average, p towards infinity the maximum. Neither overflows nor vanishes for any x and p.
+/// Radenovic et al., Fine-tuning CNN Image Retrieval with No Human Annotation, 2018. T is the scalar of the
+/// feature maps.
+template <class T>
+class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
+                            public StreamCalls<GeneralizedMeanPool<T>> {
+  static_assert(Scalar<T>,
+                "poolhead: the parameters of a GeneralizedMeanPool are float, double, Eigen::half or "
+                "Eigen::bfloat16: write GeneralizedMeanPool<float>(3.0f)");
+
+ public:
+  static constexpr std::string_view name = "GeneralizedMeanPool";
+  using ParameterScalar = T;
+  template <Scalar U>
+  struct Cache : detail::ParametricCache {};
+
+  Eigen::Tensor<T, 1, Eigen::RowMajor> p;                         ///< [1] or [C], above 0
+  detail::AccumulatorOf<T> eps = detail::AccumulatorOf<T>(1e-6);  ///< what x is raised to at least; 0 and more
+
+  /// One p for all channels. Throws ValueError unless p > 0 and finite.
+  explicit GeneralizedMeanPool(T shared_p = T(3)) : p(1) { fill(shared_p); }
+  /// One p for each channel, all starting at initial_p. Throws as above, ShapeError for no channels.
+  GeneralizedMeanPool(Index channels, T initial_p) {
+    if (channels < 1) detail::fail<ShapeError>(name, ": channels is ", channels, ", expected at least 1");
+    p.resize(channels);
+    fill(initial_p);
+  }
+
+  static constexpr auto parameters() { return std::tuple{detail::Member{"p", &GeneralizedMeanPool::p}}; }
+
+  Index features(Index channels) const { return channels; }
+
+  // The protocol of PoolCalls and StreamCalls.
+  void check_parameters(std::string_view call, const FeatureShape& shape) const {
+    if (p.size() != 1 && p.size() != shape.channels)
+      detail::fail<ShapeError>(name, call, ": x has ", shape.channels, " channels, expected ", p.size(),
+                               ", one for each p");
+    for (Index c = 0; c < p.size(); ++c) {
+      const auto value = static_cast<double>(p(c));
+      if (!(value > 0.0 && std::isfinite(value)))
+        detail::fail<ValueError>(name, call, ": p is ", value, ", expected a finite number above 0");
+    }
+    if (!(eps >= 0 && std::isfinite(eps)))
+      detail::fail<ValueError>(name, call, ": eps is ", eps, ", expected a finite number from 0 on");
+  }
+  void prepare(Cache<T>& cache) const {
+    cache.y.resize(cache.shape.batch, cache.shape.channels);
+    cache.shares.reserve(cache.shape.batch * cache.shape.channels);
+  }
+  void check_size(std::string_view call, const Cache<T>& cache) const {
+    cache.detail::WideCache::check_size(name, call);
+  }
+  template <class I, class X>
+  auto inference(const X& x, const Rows<T>& y) const {
+    return detail::WideReduction<Fold<I>, X>{{kind()}, x, y, nullptr};
+  }
+  template <class I, class X>
+  auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
+    return detail::WideReduction<Fold<I>, X>{{kind()}, x, y, cache.y.data()};
+  }
+  template <class I, class X>
+  auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
+                GeneralizedMeanPool* grad) const {
+    return detail::PowerGradient<Kind, X, I>{kind(), x, dy, cache.y.data(), cache.shares.data(), &grad->p};
+  }
+  template <Scalar U>
+  auto fold() const {
+    static_assert(std::same_as<U, T>, "poolhead: a stream's scalar is that of the pool's parameters");
+    return Fold<simd::IntOf<Accumulator<T>>>{kind()};
+  }
+
+ private:
+  using Kind = detail::GeneralizedMeanKind<T>;
+  template <class I>
+  using Fold = detail::PowerFold<Kind, Accumulator<T>, I>;
+
+  void fill(T value) {
+    p.setConstant(value);
+    check_parameters("", FeatureShape{.channels = p.size()});
+  }
+  Kind kind() const {
+    const bool shared = p.size() == 1;
+    const int exponent = shared ? detail::small_exponent<T>(static_cast<double>(p(0))) : 0;
+    return {p.data(), shared, eps, exponent};
+  }
+};
+
+}  // namespace poolhead::inline POOLHEAD_ISA

@@ -1,0 +1,157 @@
+// Log-sum-exp pooling.
+#pragma once
+
+#include "poolhead/pool/exponential.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+template <class T, class I>
+struct LogSumExpFold {
+  using Accumulator = poolhead::Accumulator<T>;
+  using PositionLane = I;
+  static constexpr int N = simd::lanes<Accumulator>;
+  using V = simd::Vec<Accumulator, N>;
+  using Wide = simd::Doubles<N>;
+  using State = ExponentialSum<LinearMeasure<N>, Accumulator, false>;
+
+  double rate;  // r log2(e)
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero(simd::splat<double, N>(rate));
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    Wide wide[K];
+    for (int k = 0; k < K; ++k) wide[k] = simd::convert<double>(x[k]);
+    state.add(wide, valid);
+  }
+  POOLHEAD_INLINE State merge(State a, const State& b) const {
+    a.add(b);
+    return a;
+  }
+  POOLHEAD_INLINE Wide wide(const State& state, double positions) const {
+    const auto mean = state.sum.value() / simd::splat<double, N>(positions);
+    return state.mark.value + simd::log2(mean).value() / state.rate;
+  }
+  POOLHEAD_INLINE V value(const State& state, double positions) const {
+    return simd::convert<Accumulator>(wide(state, positions));
+  }
+};
+
+template <class X, class I>
+struct LogSumExpGradient {
+  using T = typename X::Scalar;
+  using Accumulator = poolhead::Accumulator<T>;
+  using PositionLane = I;
+  static constexpr bool reads_x = true;
+  static constexpr int N = simd::lanes<Accumulator>;
+  using V = simd::Vec<Accumulator, N>;
+  using Wide = simd::Doubles<N>;
+  using Sums = Wide;
+
+  struct Coefficients {
+    Wide scale, y;
+  };
+
+  double r;
+  X map;
+  Rows<const T> dy;
+  const double* y;  // (N, C)
+  double* shares;   // (N, C)
+  Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
+
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+    const auto positions = simd::splat<double, N>(static_cast<double>(valid_positions(map, n)));
+    return {simd::convert<double>(lanes(dy.row(n) + c)) / positions, lanes.wide(y + n * map.channels() + c)};
+  }
+  template <class Valid>
+  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>&,
+                       const Valid& valid) const {
+    const Wide distance = simd::convert<double>(x) - shared.y;
+    const Wide weight = shared.scale * simd::exp2(simd::splat<double, N>(r * std::numbers::log2e) * distance);
+    // 2^-inf times -inf is 0, as the limit is.
+    const Wide share = simd::select(weight == simd::zero<Wide>(), weight, weight * distance);
+    sums = sums + valid.select(0, share, simd::zero<Wide>());
+    return simd::convert<Accumulator>(weight);
+  }
+  template <class Lanes>
+  POOLHEAD_INLINE void collect(const Lanes& lanes, const Sums& sums, Index n, Index c) const {
+    lanes.put(shares + n * map.channels() + c, sums / simd::splat<double, N>(r));
+  }
+  void finish() const { add_shares(shares, map.batch(), map.channels(), *parameter); }
+};
+
+}  // namespace detail
+
+/// y = (1/r) ln(mean over positions of exp(r x));   dx = dy exp(r (x - y)) / S;
+/// dr = sum dy / r (sum w x - y), w = exp(r (x - y)) / S.
+///
+/// features: C. r > 0 is learnable and shared (parameter "r", of shape [1]): towards 0 it gives the average,
+/// towards infinity the maximum. Nothing overflows: exponents are relative to the plane's maximum. Pinheiro and
+/// Collobert, From Image-level to Pixel-level Labeling, 2015. T is the scalar of the feature maps.
+template <class T>
+class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<LogSumExpPool<T>> {
+  static_assert(Scalar<T>,
+                "poolhead: the parameter of a LogSumExpPool is float, double, Eigen::half or Eigen::bfloat16: "
+                "write LogSumExpPool<float>(1.0f)");
+
+ public:
+  static constexpr std::string_view name = "LogSumExpPool";
+  using ParameterScalar = T;
+  template <Scalar U>
+  struct Cache : detail::ParametricCache {};
+
+  Eigen::Tensor<T, 1, Eigen::RowMajor> r;  ///< [1], above 0
+
+  /// Throws ValueError unless r > 0 and finite.
+  explicit LogSumExpPool(T sharpness = T(1)) : r(1) {
+    r.setConstant(sharpness);
+    check_parameters("", {});
+  }
+
+  static constexpr auto parameters() { return std::tuple{detail::Member{"r", &LogSumExpPool::r}}; }
+
+  Index features(Index channels) const { return channels; }
+
+  // The protocol of PoolCalls and StreamCalls.
+  void check_parameters(std::string_view call, const FeatureShape&) const {
+    if (r.size() != 1) detail::fail<ShapeError>(name, call, ": r is [", r.size(), "], expected [1]");
+    if (const auto value = static_cast<double>(r(0)); !(value > 0.0 && std::isfinite(value)))
+      detail::fail<ValueError>(name, call, ": r is ", value, ", expected a finite number above 0");
+  }
+  void prepare(Cache<T>& cache) const {
+    cache.y.resize(cache.shape.batch, cache.shape.channels);
+    cache.shares.reserve(cache.shape.batch * cache.shape.channels);
+  }
+  void check_size(std::string_view call, const Cache<T>& cache) const {
+    cache.detail::WideCache::check_size(name, call);
+  }
+  template <class I, class X>
+  auto inference(const X& x, const Rows<T>& y) const {
+    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{{rate()}, x, y, nullptr};
+  }
+  template <class I, class X>
+  auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
+    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{{rate()}, x, y, cache.y.data()};
+  }
+  template <class I, class X>
+  auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
+                LogSumExpPool* grad) const {
+    return detail::LogSumExpGradient<X, I>{static_cast<double>(r(0)), x,       dy, cache.y.data(),
+                                           cache.shares.data(),       &grad->r};
+  }
+  template <Scalar U>
+  auto fold() const {
+    static_assert(std::same_as<U, T>, "poolhead: a stream's scalar is that of the pool's parameters");
+    return detail::LogSumExpFold<T, simd::IntOf<Accumulator<T>>>{rate()};
+  }
+
+ private:
+  double rate() const { return static_cast<double>(r(0)) * std::numbers::log2e; }
+};
+
+}  // namespace poolhead::inline POOLHEAD_ISA
