@@ -46,7 +46,7 @@ inline constexpr double infinity = std::numeric_limits<double>::infinity();
 
 }  // namespace detail
 
-/// 2^x for results that are normal numbers: 0 below 2^-1022, infinity from 2^1023.5 on. NaN stays NaN.
+/// 2^x for results that are normal numbers: 0 below 2^-1022, infinity above 2^1023. NaN stays NaN.
 template <int N>
 POOLHEAD_INLINE Doubles<N> exp2(const Doubles<N>& x) {
   // Adding and subtracting 1.5 * 2^52 rounds to the nearest integer n and leaves it in the low bits.

@@ -71,6 +71,30 @@ POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
   }
 }
 
+/// Copies count elements, count < N, in pieces whose sizes are powers of two: inline, unlike memcpy.
+template <int N, class T>
+POOLHEAD_INLINE void copy_few(void* to, const void* from, int count) {
+  auto* out = static_cast<unsigned char*>(to);
+  const auto* in = static_cast<const unsigned char*>(from);
+  const auto piece = [&](auto elements) __attribute__((always_inline)) {
+    if ((count & elements) == 0) return;
+    constexpr std::size_t bytes = elements * sizeof(T);
+    std::memcpy(out, in, bytes);
+    out += bytes;
+    in += bytes;
+  };
+  if constexpr (N > 8) piece(std::integral_constant<int, 8>{});
+  if constexpr (N > 4) piece(std::integral_constant<int, 4>{});
+  if constexpr (N > 2) piece(std::integral_constant<int, 2>{});
+  piece(std::integral_constant<int, 1>{});
+}
+
+#if defined(__AVX__)
+/// Its 8 (4) numbers from 8 - count (4 - count) on are -1 in the first count lanes, 0 in the others.
+inline constexpr std::int32_t first_of_8[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+inline constexpr std::int64_t first_of_4[8] = {-1, -1, -1, -1};
+#endif
+
 /// The first count (0 .. N) elements at p, the other lanes 0; nothing beyond them is touched.
 template <class Raw, class T>
 POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
@@ -82,8 +106,21 @@ POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
   else
     return (Raw)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
 #else
+#if defined(__AVX__)
+  if constexpr (sizeof(Raw) == 32 && sizeof(T) == 4) {
+    const auto lanes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first_of_8 + 8 - count));
+    return (Raw)_mm256_maskload_ps(reinterpret_cast<const float*>(p), lanes);
+  } else if constexpr (sizeof(Raw) == 32 && sizeof(T) == 8) {
+    const auto lanes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(first_of_4 + 4 - count));
+    return (Raw)_mm256_maskload_pd(reinterpret_cast<const double*>(p), lanes);
+  }
+#endif
+  constexpr int N = sizeof(Raw) / sizeof(T);
   Raw out{};
-  std::memcpy(&out, p, static_cast<std::size_t>(count) * sizeof(T));
+  if (count == N)
+    std::memcpy(&out, p, sizeof out);
+  else
+    copy_few<N, T>(&out, p, count);
   return out;
 #endif
 }
@@ -98,7 +135,12 @@ POOLHEAD_INLINE void store_first_raw(T* p, const Raw& raw, int count) {
   else
     _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)raw);
 #else
-  std::memcpy(static_cast<void*>(p), &raw, static_cast<std::size_t>(count) * sizeof(T));
+  // Masked stores of AVX take dozens of steps on some machines.
+  constexpr int N = sizeof(Raw) / sizeof(T);
+  if (count == N)
+    std::memcpy(static_cast<void*>(p), &raw, sizeof raw);
+  else
+    copy_few<N, T>(p, &raw, count);
 #endif
 }
 

@@ -10,20 +10,21 @@ namespace detail {
 /// What backward needs of forward.
 struct AttentionCache : PoolCache {
   Eigen::Tensor<double, 2, Eigen::RowMajor> y;            ///< (N, C)
-  Eigen::Tensor<double, 1, Eigen::RowMajor> log_sum;      ///< (N): ln sum of the weights
+  Eigen::Tensor<double, 2, Eigen::RowMajor> weights;      ///< (N, 2): the largest log-weight, and their sum
   Eigen::Tensor<double, 2, Eigen::RowMajor> score;        ///< (N, S)
   Eigen::Tensor<double, 3, Eigen::RowMajor> activations;  ///< (N, S, hidden), after ReLU
 
   void resize(Index hidden) {
     y.resize(shape.batch, shape.channels);
-    log_sum.resize(shape.batch);
+    weights.resize(shape.batch, 2);
     score.resize(shape.batch, shape.positions());
     activations.resize(shape.batch, shape.positions(), hidden);
   }
   void check_size(std::string_view type, std::string_view call, Index hidden) const {
     const bool right = y.dimension(0) == shape.batch && y.dimension(1) == shape.channels &&
-                       log_sum.size() == shape.batch && score.dimension(0) == shape.batch &&
-                       score.dimension(1) == shape.positions() && activations.dimension(0) == shape.batch &&
+                       weights.dimension(0) == shape.batch && weights.dimension(1) == 2 &&
+                       score.dimension(0) == shape.batch && score.dimension(1) == shape.positions() &&
+                       activations.dimension(0) == shape.batch &&
                        activations.dimension(1) == shape.positions() && activations.dimension(2) == hidden;
     if (!right)
       fail<ValueError>(type, call, ": the cache's tensors are not those of its shape and ", hidden,
@@ -210,7 +211,7 @@ struct AttentionForward {
         weights.accumulate(x, n, mean, cache);
         mean.finish(y.row(n), channels);
         if (cache == nullptr) continue;
-        cache->log_sum(n) = mean.largest() + std::log(mean.total());
+        std::copy_n(mean.numbers, 2, &cache->weights(n, 0));
         for (Index c = 0; c < channels; ++c) cache->y(n, c) = mean.sums()[c] / mean.total();
       }
     });
@@ -288,7 +289,7 @@ struct AttentionBackward {
         const Index s = tile.positions[i];
         const double score = cache.score(n, s);
         const double l = weights.softmax ? score : log_sigmoid(score);
-        const double weight = std::exp(l - cache.log_sum(n));
+        const double weight = std::exp(l - cache.weights(n, 0)) / cache.weights(n, 1);
         double slope = weight * (dot(g, tile.values + i * channels, channels) - g_y);
         if (!weights.softmax) slope *= log_sigmoid_slope(score);
         *score_bias += slope;

@@ -131,24 +131,27 @@ struct ExponentialSum {
   }
 };
 
-/// For forward, y in double: a row's own rounding would be magnified in the gradient's exponent.
+/// What backward needs to know of each plane, in double: a row's own rounding would be magnified by an
+/// exponent.
 struct WideCache : PoolCache {
-  Eigen::Tensor<double, 2, Eigen::RowMajor> y;  ///< (N, C)
+  Eigen::Tensor<double, 3, Eigen::RowMajor> planes;  ///< (numbers a plane, N, C)
+  mutable Buffer<double> shares;                     ///< (N, C): each plane's share of a parameter's gradient
 
-  void check_size(std::string_view type, std::string_view call) const {
-    if (y.dimension(0) != shape.batch || y.dimension(1) != shape.channels) {
-      fail<ValueError>(type, call, ": the cache holds [", y.dimension(0), ", ", y.dimension(1),
-                       "] results, expected [", shape.batch, ", ", shape.channels, "]");
+  void resize(Index numbers, bool has_parameter) {
+    planes.resize(numbers, shape.batch, shape.channels);
+    if (has_parameter) shares.reserve(shape.batch * shape.channels);
+  }
+  void check_size(std::string_view type, std::string_view call, Index numbers) const {
+    if (planes.dimension(0) != numbers || planes.dimension(1) != shape.batch ||
+        planes.dimension(2) != shape.channels) {
+      fail<ValueError>(type, call, ": the cache holds [", planes.dimension(0), ", ", planes.dimension(1), ", ",
+                       planes.dimension(2), "] numbers, expected [", numbers, ", ", shape.batch, ", ",
+                       shape.channels, "]");
     }
   }
 };
 
-/// A cache of y and of each plane's share of a parameter's gradient, which backward adds up in a fixed order.
-struct ParametricCache : WideCache {
-  mutable Buffer<double> shares;
-};
-
-/// A fold bound to y: fold.wide(state, positions) is y in double. wide: where to keep that, or null.
+/// A fold bound to y. fold.results(state, positions) are y and what backward needs, all in double.
 template <class Fold, class X>
 struct WideReduction : Fold {
   using T = typename X::Scalar;
@@ -156,13 +159,37 @@ struct WideReduction : Fold {
 
   X map;
   Rows<T> y;
-  double* wide;
+  double* planes;  // of a WideCache, or null
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    const auto value = Fold::wide(state, static_cast<double>(valid_positions(map, n)));
-    put(y, n, c, simd::convert<typename Fold::Accumulator>(value), count);
-    if (wide != nullptr) simd::store_first(wide + n * map.channels() + c, value, count);
+    const auto results = Fold::results(state, static_cast<double>(valid_positions(map, n)));
+    put(y, n, c, simd::convert<typename Fold::Accumulator>(results.y), count);
+    if (planes == nullptr) return;
+    Index plane = n * map.channels() + c;
+    for (const auto& kept : results.kept) {
+      simd::store_first(planes + plane, kept, count);
+      plane += map.batch() * map.channels();
+    }
   }
+};
+
+/// y, and K numbers for backward.
+template <int N, int K>
+struct WideResults {
+  simd::Doubles<N> y;
+  simd::Doubles<N> kept[K];
+};
+
+/// What is kept of a sum of exponentials relative to a mark: the mark, the sum, and how far y is from the mark.
+/// Their combinations would lose what a large mark hides.
+template <class Lanes, int N>
+struct KeptSum {
+  simd::Doubles<N> mark, sum, offset;
+
+  POOLHEAD_INLINE KeptSum(const Lanes& lanes, const double* planes, Index size, Index plane)
+      : mark(lanes.wide(planes + plane)),
+        sum(lanes.wide(planes + size + plane)),
+        offset(lanes.wide(planes + 2 * size + plane)) {}
 };
 
 /// Adds the shares of a parameter's gradient to it: one number per channel, or one for all.

@@ -53,7 +53,7 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   static constexpr std::string_view name = "GeneralizedMeanPool";
   using ParameterScalar = T;
   template <Scalar U>
-  struct Cache : detail::ParametricCache {};
+  struct Cache : detail::WideCache {};
 
   Eigen::Tensor<T, 1, Eigen::RowMajor> p;                         ///< [1] or [C], above 0
   detail::AccumulatorOf<T> eps = detail::AccumulatorOf<T>(1e-6);  ///< what x is raised to at least; 0 and more
@@ -84,12 +84,9 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
     if (!(eps >= 0 && std::isfinite(eps)))
       detail::fail<ValueError>(name, call, ": eps is ", eps, ", expected a finite number from 0 on");
   }
-  void prepare(Cache<T>& cache) const {
-    cache.y.resize(cache.shape.batch, cache.shape.channels);
-    cache.shares.reserve(cache.shape.batch * cache.shape.channels);
-  }
+  void prepare(Cache<T>& cache) const { cache.resize(1, true); }
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call);
+    cache.detail::WideCache::check_size(name, call, 1);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {
@@ -97,12 +94,12 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   }
   template <class I, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::WideReduction<Fold<I>, X>{{kind()}, x, y, cache.y.data()};
+    return detail::WideReduction<Fold<I>, X>{{kind()}, x, y, cache.planes.data()};
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 GeneralizedMeanPool* grad) const {
-    return detail::PowerGradient<Kind, X, I>{kind(), x, dy, cache.y.data(), cache.shares.data(), &grad->p};
+    return detail::PowerGradient<Kind, X, I>{kind(), x, dy, cache.planes.data(), cache.shares.data(), &grad->p};
   }
   template <Scalar U>
   auto fold() const {

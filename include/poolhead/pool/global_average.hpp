@@ -8,11 +8,10 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// How many float vectors are added as floats before they go on in double. Pairs keep the mean within 1 ulp;
-/// planes that may stay in cache take groups of four: within 1.25, and faster. Singles cannot overflow.
-enum class FloatChain { one = 1, two = 2, four = 4 };
-
-template <class A, class I>
+/// exact: every float goes on in double at once, so that no sum overflows. Otherwise pairs of float vectors
+/// are added first, which keeps the mean within 1 ulp; planes that may stay in cache take groups of four:
+/// within 1.25, and faster.
+template <class A, class I, bool exact>
 struct AverageFold {
   using Accumulator = A;
   using PositionLane = I;
@@ -20,7 +19,7 @@ struct AverageFold {
   using V = simd::Vec<A, N>;
   using State = WideSum<A, N>;
 
-  FloatChain chain = FloatChain::one;
+  bool pairs = true;
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
@@ -34,9 +33,9 @@ struct AverageFold {
     };
     if constexpr (K == 1) {
       state.add(simd::convert<double>(value(0)));
-    } else if (std::same_as<A, double> || chain == FloatChain::one) {
+    } else if constexpr (std::same_as<A, double> || exact) {
       unroll<K>([&](auto k) __attribute__((always_inline)) { state.add(simd::convert<double>(value(k))); });
-    } else if (chain == FloatChain::two) {
+    } else if (pairs) {
       state.add(simd::convert<double>(value(0) + value(1)));
       state.add(simd::convert<double>(value(2) + value(3)));
     } else {
@@ -55,9 +54,9 @@ struct AverageFold {
 };
 
 template <class X, class Y, class I>
-struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I> {
+struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false> {
   using T = typename X::Scalar;
-  using Fold = AverageFold<poolhead::Accumulator<T>, I>;
+  using Fold = AverageFold<poolhead::Accumulator<T>, I, false>;
   using Fold::N;
   using typename Fold::State;
   using typename Fold::V;
@@ -67,7 +66,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I> {
   Window window;
 
   AverageReduction(const X& x, const Y& output, const Window& part)
-      : Fold{part.size() < 1024 ? FloatChain::four : FloatChain::two}, map(x), y(output), window(part) {}
+      : Fold{part.size() >= 1024}, map(x), y(output), window(part) {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, mean(state, n, c, count), count);
@@ -164,7 +163,7 @@ class GlobalAveragePool : public PoolCalls<GlobalAveragePool>, public StreamCall
   }
   template <Scalar T>
   auto fold() const {
-    return detail::AverageFold<Accumulator<T>, simd::IntOf<Accumulator<T>>>{};
+    return detail::AverageFold<Accumulator<T>, simd::IntOf<Accumulator<T>>, true>{};
   }
 };
 

@@ -56,11 +56,11 @@ class GlobalLpPool : public PoolCalls<GlobalLpPool>, public StreamCalls<GlobalLp
   }
   template <Scalar T>
   void prepare(Cache<T>& cache) const {
-    cache.y.resize(cache.shape.batch, cache.shape.channels);
+    cache.resize(1, false);
   }
   template <Scalar T>
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call);
+    cache.detail::WideCache::check_size(name, call, 1);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
@@ -68,12 +68,13 @@ class GlobalLpPool : public PoolCalls<GlobalLpPool>, public StreamCalls<GlobalLp
   }
   template <class I, class X, Scalar T>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return bind<I>(x, y, cache.y.data());
+    return bind<I>(x, y, cache.planes.data());
   }
   template <class I, class X, Scalar T>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 GlobalLpPool*) const {
-    return detail::PowerGradient<detail::LpKind<T>, X, I>{kind<T>(), x, dy, cache.y.data(), nullptr, nullptr};
+    return detail::PowerGradient<detail::LpKind<T>, X, I>{kind<T>(),           x,       dy,
+                                                          cache.planes.data(), nullptr, nullptr};
   }
   template <Scalar T>
   auto fold() const {

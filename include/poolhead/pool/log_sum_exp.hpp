@@ -32,12 +32,13 @@ struct LogSumExpFold {
     a.add(b);
     return a;
   }
-  POOLHEAD_INLINE Wide wide(const State& state, double positions) const {
-    const auto mean = state.sum.value() / simd::splat<double, N>(positions);
-    return state.mark.value + simd::log2(mean).value() / state.rate;
+  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double positions) const {
+    const Wide sum = state.sum.value();
+    const Wide offset = simd::log2(sum / simd::splat<double, N>(positions)).value() / state.rate;
+    return {state.mark.value + offset, {state.mark.value, sum, offset}};
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
-    return simd::convert<Accumulator>(wide(state, positions));
+    return simd::convert<Accumulator>(results(state, positions).y);
   }
 };
 
@@ -53,28 +54,28 @@ struct LogSumExpGradient {
   using Sums = Wide;
 
   struct Coefficients {
-    Wide scale, y;
+    Wide scale, mark, offset;
   };
 
   double r;
   X map;
   Rows<const T> dy;
-  const double* y;  // (N, C)
-  double* shares;   // (N, C)
+  const double* planes;
+  double* shares;  // (N, C)
   Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
 
   template <class Lanes>
   POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
-    const auto positions = simd::splat<double, N>(static_cast<double>(valid_positions(map, n)));
-    return {simd::convert<double>(lanes(dy.row(n) + c)) / positions, lanes.wide(y + n * map.channels() + c)};
+    const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
+    return {simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum, kept.mark, kept.offset};
   }
   template <class Valid>
   POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>&,
                        const Valid& valid) const {
-    const Wide distance = simd::convert<double>(x) - shared.y;
+    const Wide distance = simd::convert<double>(x) - shared.mark;
     const Wide weight = shared.scale * simd::exp2(simd::splat<double, N>(r * std::numbers::log2e) * distance);
     // 2^-inf times -inf is 0, as the limit is.
-    const Wide share = simd::select(weight == simd::zero<Wide>(), weight, weight * distance);
+    const Wide share = simd::select(weight == simd::zero<Wide>(), weight, weight * (distance - shared.offset));
     sums = sums + valid.select(0, share, simd::zero<Wide>());
     return simd::convert<Accumulator>(weight);
   }
@@ -103,7 +104,7 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   static constexpr std::string_view name = "LogSumExpPool";
   using ParameterScalar = T;
   template <Scalar U>
-  struct Cache : detail::ParametricCache {};
+  struct Cache : detail::WideCache {};
 
   Eigen::Tensor<T, 1, Eigen::RowMajor> r;  ///< [1], above 0
 
@@ -123,12 +124,9 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
     if (const auto value = static_cast<double>(r(0)); !(value > 0.0 && std::isfinite(value)))
       detail::fail<ValueError>(name, call, ": r is ", value, ", expected a finite number above 0");
   }
-  void prepare(Cache<T>& cache) const {
-    cache.y.resize(cache.shape.batch, cache.shape.channels);
-    cache.shares.reserve(cache.shape.batch * cache.shape.channels);
-  }
+  void prepare(Cache<T>& cache) const { cache.resize(3, true); }
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call);
+    cache.detail::WideCache::check_size(name, call, 3);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {
@@ -136,12 +134,12 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   }
   template <class I, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{{rate()}, x, y, cache.y.data()};
+    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{{rate()}, x, y, cache.planes.data()};
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 LogSumExpPool* grad) const {
-    return detail::LogSumExpGradient<X, I>{static_cast<double>(r(0)), x,       dy, cache.y.data(),
+    return detail::LogSumExpGradient<X, I>{static_cast<double>(r(0)), x,       dy, cache.planes.data(),
                                            cache.shares.data(),       &grad->r};
   }
   template <Scalar U>

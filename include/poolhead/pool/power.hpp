@@ -78,6 +78,10 @@ struct PowerFold {
     if (kind.exponent != 0) return simd::exp2(simd::Log2<N>{simd::zero<Wide>(), root});
     return simd::exp2(simd::Log2<N>{state.mark.log.exponent, state.mark.log.fraction + root});
   }
+  POOLHEAD_INLINE WideResults<N, 1> results(const State& state, double positions) const {
+    const Wide y = wide(state, positions);
+    return {y, {y}};
+  }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
     return simd::convert<A>(wide(state, positions));
   }

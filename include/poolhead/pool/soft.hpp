@@ -30,31 +30,13 @@ struct SoftFold {
     a.add(b);
     return a;
   }
-  POOLHEAD_INLINE Wide wide(const State& state) const {
-    return state.mark.value + state.weighted_sum.value() / state.sum.value();
+  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double) const {
+    const Wide sum = state.sum.value();
+    const Wide offset = state.weighted_sum.value() / sum;
+    return {state.mark.value + offset, {state.mark.value, sum, offset}};
   }
-  POOLHEAD_INLINE V value(const State& state, double) const { return simd::convert<A>(wide(state)); }
-};
-
-template <class X, class I>
-struct SoftReduction : SoftFold<Accumulator<typename X::Scalar>, I> {
-  using T = typename X::Scalar;
-  using Fold = SoftFold<poolhead::Accumulator<T>, I>;
-  using typename Fold::State;
-
-  X map;
-  Rows<T> y;
-  double* wide_y;   // (N, C), or null
-  double* log_sum;  // (N, C), or null
-
-  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    const auto value = Fold::wide(state);
-    put(y, n, c, simd::convert<poolhead::Accumulator<T>>(value), count);
-    if (wide_y == nullptr) return;
-    const auto ln2 = simd::splat<double, Fold::N>(std::numbers::ln2);
-    simd::store_first(wide_y + n * map.channels() + c, value, count);
-    simd::store_first(log_sum + n * map.channels() + c,
-                      state.mark.value + simd::log2(state.sum.value()).value() * ln2, count);
+  POOLHEAD_INLINE V value(const State& state, double positions) const {
+    return simd::convert<A>(results(state, positions).y);
   }
 };
 
@@ -70,26 +52,24 @@ struct SoftGradient {
   using Sums = NoSums;
 
   struct Coefficients {
-    Wide dy, y, log_sum;
+    Wide scale, mark, offset;
   };
 
   X map;
   Rows<const T> dy;
-  const double* y;        // (N, C)
-  const double* log_sum;  // (N, C)
+  const double* planes;
 
   template <class Lanes>
   POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
-    const Index plane = n * map.channels() + c;
-    return {simd::convert<double>(lanes(dy.row(n) + c)), lanes.wide(y + plane), lanes.wide(log_sum + plane)};
+    const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
+    return {simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum, kept.mark, kept.offset};
   }
   template <class Valid>
   POOLHEAD_INLINE V at(const Coefficients& shared, Sums&, const V& x, const simd::Vec<I, N>&,
                        const Valid&) const {
-    const auto one = simd::splat<double, N>(1.0);
-    const Wide wide = simd::convert<double>(x);
-    const Wide weight = simd::exp2(simd::splat<double, N>(std::numbers::log2e) * (wide - shared.log_sum));
-    const Wide gradient = shared.dy * weight * (one + (wide - shared.y));
+    const Wide distance = simd::convert<double>(x) - shared.mark;
+    const Wide weight = shared.scale * simd::exp2(simd::splat<double, N>(std::numbers::log2e) * distance);
+    const Wide gradient = weight * (simd::splat<double, N>(1.0) + (distance - shared.offset));
     return simd::convert<Accumulator>(simd::select(weight == simd::zero<Wide>(), weight, gradient));
   }
   template <class Lanes>
@@ -107,40 +87,41 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
  public:
   static constexpr std::string_view name = "SoftPool";
   template <Scalar T>
-  struct Cache : detail::WideCache {
-    Eigen::Tensor<double, 2, Eigen::RowMajor> log_sum;  ///< (N, C): ln sum exp(x)
-  };
+  struct Cache : detail::WideCache {};
 
   Index features(Index channels) const { return channels; }
 
   // The protocol of PoolCalls and StreamCalls.
   template <Scalar T>
   void prepare(Cache<T>& cache) const {
-    cache.y.resize(cache.shape.batch, cache.shape.channels);
-    cache.log_sum.resize(cache.shape.batch, cache.shape.channels);
+    cache.resize(3, false);
   }
   template <Scalar T>
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call);
-    if (cache.log_sum.dimensions() != cache.y.dimensions())
-      detail::fail<ValueError>(name, call, ": the cache's log_sum and y differ in shape");
+    cache.detail::WideCache::check_size(name, call, 3);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
-    return detail::SoftReduction<X, I>{{}, x, y, nullptr, nullptr};
+    return bind<I>(x, y, nullptr);
   }
   template <class I, class X, Scalar T>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::SoftReduction<X, I>{{}, x, y, cache.y.data(), cache.log_sum.data()};
+    return bind<I>(x, y, cache.planes.data());
   }
   template <class I, class X, Scalar T>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 SoftPool*) const {
-    return detail::SoftGradient<X, I>{x, dy, cache.y.data(), cache.log_sum.data()};
+    return detail::SoftGradient<X, I>{x, dy, cache.planes.data()};
   }
   template <Scalar T>
   auto fold() const {
     return detail::SoftFold<Accumulator<T>, simd::IntOf<Accumulator<T>>>{};
+  }
+
+ private:
+  template <class I, class X, Scalar T>
+  static auto bind(const X& x, const Rows<T>& y, double* planes) {
+    return detail::WideReduction<detail::SoftFold<Accumulator<T>, I>, X>{{}, x, y, planes};
   }
 };
 
