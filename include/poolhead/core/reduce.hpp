@@ -129,13 +129,15 @@ void reduce_planes(const R& reduction, const X& x, const Window& window, Index n
   typename R::State states[N];
   for (int i = 0; i < N; ++i) {
     // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-    states[i] = reduction.identity(SharedLane<A, typename R::PositionLane>{}, n, c + std::min(i, count - 1));
-    if (i >= count) continue;
-    for (Index row = 0; row < window.rows; ++row) {
-      const Index first = window.first + row * window.step;
-      reduce_run<is_masked<X>>(reduction, states[i], plane, first, first + window.columns, mask);
+    auto state = reduction.identity(SharedLane<A, typename R::PositionLane>{}, n, c + std::min(i, count - 1));
+    if (i < count) {
+      for (Index row = 0; row < window.rows; ++row) {
+        const Index first = window.first + row * window.step;
+        reduce_run<is_masked<X>>(reduction, state, plane, first, first + window.columns, mask);
+      }
+      plane += positions;
     }
-    plane += positions;
+    states[i] = state;  // until here in registers
   }
   reduction.finish(merge_lanes<N / 2>(reduction, states), n, c, count);
 }

@@ -201,6 +201,13 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
       return {_mm512_maskz_cvtpd_ps(0xff, a.raw)};
     }
 #endif
+#if defined(__AVX__)
+    if constexpr (N == 4 && std::is_same_v<T, float> && std::is_same_v<To, double>) {
+      return {_mm256_cvtps_pd(a.raw)};
+    } else if constexpr (N == 4 && std::is_same_v<T, double> && std::is_same_v<To, float>) {
+      return {_mm256_cvtpd_ps(a.raw)};
+    }
+#endif
     return {__builtin_convertvector(a.raw, typename Vec<To, N>::Raw)};
   }
 }
