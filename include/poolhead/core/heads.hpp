@@ -66,7 +66,7 @@ auto filter(Kind kind, const std::tuple<Members...>& members) {
 template <class... Reductions>
 constexpr int walking_block() {
   if constexpr (sizeof...(Reductions) > 0)
-    return channel_block<typename FusedReduction<Reductions...>::State>;
+    return channel_block<FusedReduction<Reductions...>>();
   else
     return 4;
 }

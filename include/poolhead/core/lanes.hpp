@@ -68,13 +68,16 @@ struct SharedLane {
     return simd::splat<A, N>(static_cast<A>(*p));
   }
   POOLHEAD_INLINE auto wide(const double* p) const { return simd::splat<double, N>(*p); }
-  /// Gives the channel at p what all lanes together hold.
-  POOLHEAD_INLINE void put(double* p, const simd::Vec<double, N>& sum) const {
+  /// What all lanes of a channel together hold, in every one of them.
+  POOLHEAD_INLINE auto total(const simd::Vec<double, N>& sum) const {
     double each[N];
     std::memcpy(each, &sum, sizeof each);
     double total = 0.0;
     for (const double lane : each) total += lane;
-    *p = total;
+    return simd::splat<double, N>(total);
+  }
+  POOLHEAD_INLINE void store(double* p, const simd::Vec<double, N>& value) const {
+    simd::store_first(p, value, 1);
   }
 };
 
@@ -92,8 +95,9 @@ struct ChannelLanes {
     return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
   }
   POOLHEAD_INLINE auto wide(const double* p) const { return simd::load_array<N>(p, count); }
-  POOLHEAD_INLINE void put(double* p, const simd::Vec<double, N>& sum) const {
-    simd::store_first(p, sum, count);
+  POOLHEAD_INLINE auto total(const simd::Vec<double, N>& sum) const { return sum; }
+  POOLHEAD_INLINE void store(double* p, const simd::Vec<double, N>& value) const {
+    simd::store_first(p, value, count);
   }
 };
 

@@ -15,6 +15,12 @@
 //     count) const;   // lanes = channels c .. c + count - 1
 //   };
 //
+// A reduction whose sums are relative to a maximum also has `static constexpr bool scans = true` and
+//     bool wants_scan() const;
+//     V scan(V top, const Vec (&x)[K], const Valid&) const;         // the larger of top and x
+//     void raise(State&, const V& top) const;                       // no x until the next raise is larger
+// and finds each part of a plane already in the cache when it accumulates it.
+//
 // In NHWC a lane is a channel throughout. In NCHW a lane is every N-th position of one plane; the lanes of N
 // planes are merged together, in log2 N rounds that halve their number, until a lane is a channel again.
 // Which thread runs, and where a block ends, never changes the order in which a channel's elements are folded.
@@ -45,58 +51,96 @@ inline Window whole_plane(const FeatureShape& shape) { return {0, 1, shape.posit
 template <class R>
 inline constexpr int reduction_lanes = simd::lanes<typename R::Accumulator>;
 
-/// How many channel vectors share one walk over the positions: what half of the registers hold.
-template <class State>
-inline constexpr int channel_block = static_cast<int>(std::bit_floor(static_cast<unsigned>(
-    std::clamp(simd::register_count / 2 * simd::register_bytes / static_cast<int>(sizeof(State)), 1, 8))));
+template <class R>
+inline constexpr bool scans = requires {
+  requires R::scans;
+};
 
-/// Folds the consecutive positions begin .. end - 1 of one plane, NCHW. mask: the sample's, or null.
+/// How many channel vectors share one walk over the positions: what half of the registers hold, or, where a
+/// call for each of them does the work, a few cache lines.
+template <class R>
+constexpr int channel_block() {
+  if constexpr (scans<R>) return 4;
+  constexpr int fit =
+      simd::register_count / 2 * simd::register_bytes / static_cast<int>(sizeof(typename R::State));
+  return static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(fit, 1, 8))));
+}
+
+/// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
+/// NCHW: four vectors at a time, then the rest. mask: the sample's, or null.
+template <bool masked, class A, class T, class F>
+POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const unsigned char* mask, const F& f) {
+  using Lane = simd::IntOf<A>;
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  Index s = begin;
+  for (; s + 4 * N <= end; s += 4 * N) {
+    const V group[4] = {simd::load<A>(plane + s), simd::load<A>(plane + s + N),
+                        simd::load<A>(plane + s + 2 * N), simd::load<A>(plane + s + 3 * N)};
+    if constexpr (masked)
+      f(group, s,
+        SomeLanes<A, 4>{{simd::load_mask<A>(mask + s, N), simd::load_mask<A>(mask + s + N, N),
+                         simd::load_mask<A>(mask + s + 2 * N, N), simd::load_mask<A>(mask + s + 3 * N, N)}});
+    else
+      f(group, s, EveryLane{});
+  }
+  if (s == end) return;
+  const auto rest = static_cast<int>(end - s);
+  const auto last = [&](auto count) __attribute__((always_inline)) {
+    // All vectors but the last are whole.
+    constexpr int K = count;
+    V group[K];
+    SomeLanes<A, K> valid;
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const T* const from = plane + s + k * N;
+      const int inside = k + 1 < K ? N : rest - k * N;
+      group[k] = k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, inside);
+      if constexpr (masked)
+        valid.lane[k] = simd::load_mask<A>(mask + s + k * N, inside);
+      else
+        valid.lane[k] = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(inside));
+    });
+    f(group, s, valid);
+  };
+  if (rest <= N)
+    last(std::integral_constant<int, 1>{});
+  else if (rest <= 2 * N)
+    last(std::integral_constant<int, 2>{});
+  else if (rest <= 3 * N)
+    last(std::integral_constant<int, 3>{});
+  else
+    last(std::integral_constant<int, 4>{});
+}
+
+/// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
 template <bool masked, class R, class T>
 POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, const T* plane, Index begin,
                                 Index end, const unsigned char* mask) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
-  using Lane = simd::IntOf<A>;
   constexpr int N = simd::lanes<A>;
-  using V = simd::Vec<A, N>;
-  const auto lane = simd::iota<I, N>(0);
-  const auto at = [&](Index s) __attribute__((always_inline)) {
-    return Positions<I, N>{lane + simd::splat<I, N>(static_cast<I>(s)), N};
+  const auto accumulate = [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
+    const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
+    reduction.accumulate(state, x, at, valid);
   };
-  Index s = begin;
-  for (; s + 4 * N <= end; s += 4 * N) {
-    const V group[4] = {simd::load<A>(plane + s), simd::load<A>(plane + s + N),
-                        simd::load<A>(plane + s + 2 * N), simd::load<A>(plane + s + 3 * N)};
-    if constexpr (masked) {
-      reduction.accumulate(
-          state, group, at(s),
-          SomeLanes<A, 4>{{simd::load_mask<A>(mask + s, N), simd::load_mask<A>(mask + s + N, N),
-                           simd::load_mask<A>(mask + s + 2 * N, N), simd::load_mask<A>(mask + s + 3 * N, N)}});
-    } else {
-      reduction.accumulate(state, group, at(s), EveryLane{});
+  if constexpr (scans<R>) {
+    if (reduction.wants_scan()) {
+      constexpr Index part = 4096;
+      for (; begin < end; begin += part) {
+        const Index stop = std::min(begin + part, end);
+        auto top = reduction.scan_start();
+        walk_plane<masked, A>(
+            plane, begin, stop,
+            mask, [&](const auto& x, Index, const auto& valid) __attribute__((always_inline)) {
+              top = reduction.scan(top, x, valid);
+            });
+        reduction.raise(state, reduction.scan_lanes(top));
+        walk_plane<masked, A>(plane, begin, stop, mask, accumulate);
+      }
+      return;
     }
   }
-  if (s == end) return;
-  // The rest, padded: four vectors at once cost a reduction little more than one.
-  const auto rest = static_cast<int>(end - s);
-  const auto valid = [&](int from) __attribute__((always_inline)) {
-    if constexpr (masked)
-      return simd::load_mask<A>(mask + s + from, std::clamp(rest - from, 0, N));
-    else
-      return simd::iota<Lane, N>(static_cast<Lane>(from)) < simd::splat<Lane, N>(static_cast<Lane>(rest));
-  };
-  const auto load = [&](int from) __attribute__((always_inline)) {
-    return from + N <= rest ? simd::load<A>(plane + s + from)
-                            : simd::load_first<A>(plane + s + from, std::max(rest - from, 0));
-  };
-  if (rest <= N) {
-    const V one[1] = {load(0)};
-    reduction.accumulate(state, one, at(s), SomeLanes<A, 1>{{valid(0)}});
-  } else {
-    const V group[4] = {load(0), load(N), load(2 * N), load(3 * N)};
-    reduction.accumulate(state, group, at(s),
-                         SomeLanes<A, 4>{{valid(0), valid(N), valid(2 * N), valid(3 * N)}});
-  }
+  walk_plane<masked, A>(plane, begin, end, mask, accumulate);
 }
 
 /// Merges the lanes of states[0 .. 2 H - 1] until lane i of the answer holds all of states[i].
@@ -142,6 +186,45 @@ void reduce_planes(const R& reduction, const X& x, const Window& window, Index n
   reduction.finish(merge_lanes<N / 2>(reduction, states), n, c, count);
 }
 
+/// f(b, vectors, position of the first, valid) for the positions begin .. end - 1 of B vectors of channels,
+/// NHWC: four positions at a time, then one by one; those that the mask leaves out are passed over.
+template <int B, bool partial, bool masked, class A, class T, class F>
+POOLHEAD_INLINE void walk_channels(const T* channel, Index stride, Index begin, Index end, int count,
+                                   const unsigned char* mask, const F& f) {
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  const auto load = [&](const T* q) __attribute__((always_inline)) {
+    if constexpr (partial)
+      return simd::load_first<A>(q, count);
+    else
+      return simd::load<A>(q);
+  };
+  const auto one_position = [&](Index s) __attribute__((always_inline)) {
+    if constexpr (masked)
+      if (mask[s] == 0) return;
+    unroll<B>([&](auto b) __attribute__((always_inline)) {
+      const V one[1] = {load(channel + s * stride + b * N)};
+      f(b, one, s, EveryLane{});
+    });
+  };
+  Index s = begin;
+  for (; s + 4 <= end; s += 4) {
+    if constexpr (masked) {
+      if (mask[s] == 0 || mask[s + 1] == 0 || mask[s + 2] == 0 || mask[s + 3] == 0) {
+        for (Index k = s; k < s + 4; ++k) one_position(k);
+        continue;
+      }
+    }
+    const T* const p = channel + s * stride;
+    unroll<B>([&](auto b) __attribute__((always_inline)) {
+      const T* const q = p + b * N;
+      const V group[4] = {load(q), load(q + stride), load(q + 2 * stride), load(q + 3 * stride)};
+      f(b, group, s, EveryLane{});
+    });
+  }
+  for (; s < end; ++s) one_position(s);
+}
+
 /// Channels c .. of sample n, NHWC: B whole vectors of channels, or (partial) the last count < N channels.
 template <int B, bool partial, class R, class X>
 POOLHEAD_INLINE void reduce_channels(const R& reduction, const X& x, const Window& window, Index n, Index c,
@@ -149,54 +232,41 @@ POOLHEAD_INLINE void reduce_channels(const R& reduction, const X& x, const Windo
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   constexpr int N = simd::lanes<A>;
-  using V = simd::Vec<A, N>;
   const Index stride = x.channels();
   const auto* const channel = x.sample(n) + c;
-  [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
-  const auto load = [&](const auto* q) __attribute__((always_inline)) {
-    if constexpr (partial)
-      return simd::load_first<A>(q, count);
-    else
-      return simd::load<A>(q);
-  };
+  const unsigned char* const mask = mask_row(x, n);
   typename R::State states[B];
   unroll<B>([&](auto b) __attribute__((always_inline)) {
     states[b] = reduction.identity(ChannelLanes<A, I>{count}, n, c + b * N);
   });
+  const auto walk = [&](Index begin, Index end, const auto& f) __attribute__((always_inline)) {
+    walk_channels<B, partial, is_masked<X>, A>(channel, stride, begin, end, count, mask, f);
+  };
+  const auto accumulate = [&](auto b, const auto& group, Index s, const auto& valid)
+      __attribute__((always_inline)) {
+    reduction.accumulate(states[b], group, Positions<I, N>{simd::splat<I, N>(static_cast<I>(s)), 1}, valid);
+  };
   for (Index row = 0; row < window.rows; ++row) {
     Index s = window.first + row * window.step;
     const Index end = s + window.columns;
-    const auto one_position = [&]() __attribute__((always_inline)) {
-      const auto* p = channel + s * stride;
-      const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), 1};
-      unroll<B>([&](auto b) __attribute__((always_inline)) {
-        const V one[1] = {load(p + b * N)};
-        reduction.accumulate(states[b], one, at, EveryLane{});
-      });
-    };
-    for (; s + 4 <= end; s += 4) {
-      if constexpr (is_masked<X>) {
-        if (mask[s] == 0 || mask[s + 1] == 0 || mask[s + 2] == 0 || mask[s + 3] == 0) {
-          const Index after = s + 4;
-          for (; s < after; ++s)
-            if (mask[s] != 0) one_position();
-          s -= 4;
-          continue;
+    if constexpr (scans<R>) {
+      if (reduction.wants_scan()) {
+        constexpr Index part = 128;
+        for (; s < end; s += part) {
+          const Index stop = std::min(s + part, end);
+          decltype(reduction.scan_start()) tops[B];
+          unroll<B>([&](auto b) __attribute__((always_inline)) { tops[b] = reduction.scan_start(); });
+          walk(
+              s, stop, [&](auto b, const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
+                tops[b] = reduction.scan(tops[b], group, valid);
+              });
+          unroll<B>([&](auto b) __attribute__((always_inline)) { reduction.raise(states[b], tops[b]); });
+          walk(s, stop, accumulate);
         }
+        continue;
       }
-      const auto* p = channel + s * stride;
-      const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), 1};
-      unroll<B>([&](auto b) __attribute__((always_inline)) {
-        const auto* q = p + b * N;
-        const V group[4] = {load(q), load(q + stride), load(q + 2 * stride), load(q + 3 * stride)};
-        reduction.accumulate(states[b], group, at, EveryLane{});
-      });
     }
-    for (; s < end; ++s) {
-      if constexpr (is_masked<X>)
-        if (mask[s] == 0) continue;
-      one_position();
-    }
+    walk(s, end, accumulate);
   }
   unroll<B>([&](auto b) __attribute__((always_inline)) {
     reduction.finish(states[b], n, c + b * N, partial ? count : N);
@@ -221,7 +291,7 @@ void reduce_window(const R& reduction, const X& x, const Window& window, Index n
   if constexpr (std::same_as<typename X::Layout, ChannelsFirst>)
     reduce_planes(reduction, x, window, n, c, static_cast<int>(end - c));
   else
-    reduce_channel_range<channel_block<typename R::State>>(reduction, x, window, n, c, end);
+    reduce_channel_range<channel_block<R>()>(reduction, x, window, n, c, end);
 }
 
 /// Reductions that walk together.
@@ -248,6 +318,34 @@ struct FusedReduction {
 
   std::tuple<Reductions...> reductions;
 
+  static constexpr bool scans = (detail::scans<Reductions> || ...);
+  bool wants_scan() const {
+    return each_scanning([](const auto&... r) { return (false || ... || r.wants_scan()); });
+  }
+  POOLHEAD_INLINE auto scan_start() const {
+    return each_scanning([](const auto&... r)
+                             __attribute__((always_inline)) { return std::tuple{r.scan_start()...}; });
+  }
+  template <class Tops, int K, class Valid>
+  POOLHEAD_INLINE Tops scan(const Tops& tops, const V (&x)[K], const Valid& valid) const {
+    return each_scanning([&](const auto&... r) __attribute__((always_inline)) {
+      return std::apply(
+          [&](const auto&... top) __attribute__((always_inline)) { return Tops{r.scan(top, x, valid)...}; },
+          tops);
+    });
+  }
+  template <class Tops>
+  POOLHEAD_INLINE Tops scan_lanes(const Tops& tops) const {
+    return each_scanning([&](const auto&... r) __attribute__((always_inline)) {
+      return std::apply(
+          [&](const auto&... top) __attribute__((always_inline)) { return Tops{r.scan_lanes(top)...}; }, tops);
+    });
+  }
+  template <class Tops>
+  POOLHEAD_INLINE void raise(State& state, const Tops& tops) const {
+    raise_from<0, 0>(state, tops);
+  }
+
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes& lanes, Index n, Index c) const {
     return std::apply(
@@ -273,6 +371,30 @@ struct FusedReduction {
       (std::get<I>(reductions).finish(std::get<I>(state.of), n, c, count), ...);
     }
     (heads);
+  }
+
+ private:
+  /// f(the reductions that scan ...).
+  template <class F>
+  POOLHEAD_INLINE auto each_scanning(const F& f) const {
+    const auto only = [](const auto& r) __attribute__((always_inline)) {
+      if constexpr (detail::scans<std::remove_cvref_t<decltype(r)>>)
+        return std::tie(r);
+      else
+        return std::tuple<>();
+    };
+    return std::apply(
+        [&](const auto&... r)
+            __attribute__((always_inline)) { return std::apply(f, std::tuple_cat(only(r)...)); },
+        reductions);
+  }
+  template <std::size_t I, std::size_t Top, class Tops>
+  POOLHEAD_INLINE void raise_from(State& state, const Tops& tops) const {
+    if constexpr (I < sizeof...(Reductions)) {
+      constexpr bool one = detail::scans<std::tuple_element_t<I, std::tuple<Reductions...>>>;
+      if constexpr (one) std::get<I>(reductions).raise(std::get<I>(state.of), std::get<Top>(tops));
+      raise_from<I + 1, Top + (one ? 1 : 0)>(state, tops);
+    }
   }
 };
 

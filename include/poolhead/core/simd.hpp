@@ -110,20 +110,20 @@ POOLHEAD_INLINE Vec<T, N> operator~(const Vec<T, N>& a) {
 }
 
 /// Integer lanes, shifted; >> moves zeros in.
-template <int N>
-POOLHEAD_INLINE Vec<std::int64_t, N> operator<<(const Vec<std::int64_t, N>& a, int bits) {
-  if constexpr (Vec<std::int64_t, N>::split)
+template <std::signed_integral I, int N>
+POOLHEAD_INLINE Vec<I, N> operator<<(const Vec<I, N>& a, int bits) {
+  if constexpr (Vec<I, N>::split)
     return {a.lo << bits, a.hi << bits};
   else
     return {a.raw << bits};
 }
-template <int N>
-POOLHEAD_INLINE Vec<std::int64_t, N> operator>>(const Vec<std::int64_t, N>& a, int bits) {
-  if constexpr (Vec<std::int64_t, N>::split) {
+template <std::signed_integral I, int N>
+POOLHEAD_INLINE Vec<I, N> operator>>(const Vec<I, N>& a, int bits) {
+  if constexpr (Vec<I, N>::split) {
     return {a.lo >> bits, a.hi >> bits};
   } else {
-    typedef std::uint64_t Unsigned __attribute__((vector_size(N * 8)));
-    return {(typename Vec<std::int64_t, N>::Raw)((Unsigned)a.raw >> bits)};
+    typedef std::make_unsigned_t<I> Unsigned __attribute__((vector_size(N * sizeof(I))));
+    return {(typename Vec<I, N>::Raw)((Unsigned)a.raw >> bits)};
   }
 }
 
@@ -290,6 +290,16 @@ POOLHEAD_INLINE Vec<T, N> lower(const Vec<T, N>& a, const Vec<T, N>& b) {
 template <int H, class T, int N>
 POOLHEAD_INLINE Vec<T, N> upper(const Vec<T, N>& a, const Vec<T, N>& b) {
   return detail::butterfly<H, true>(a, b);
+}
+
+/// The largest lane, in every lane; NaN are passed over unless all lanes are.
+template <int H, class T, int N>
+POOLHEAD_INLINE Vec<T, N> max_lane(const Vec<T, N>& a) {
+  const auto larger = max(lower<H>(a, a), upper<H>(a, a));
+  if constexpr (H == 1)
+    return larger;
+  else
+    return max_lane<H / 2>(larger);
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA::simd

@@ -222,11 +222,13 @@ struct Spread {
   template <class X, class DX, Device D>
   void run(const X& x, DX dx, const D& device) const {
     struct Held {
-      typename G::Coefficients coefficients;
-      typename G::Sums sums;
+      struct State {
+        typename G::Coefficients coefficients;
+        typename G::Sums sums;
+      };
     };
     constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
-    constexpr int B = planes ? 1 : channel_block<Held>;
+    constexpr int B = planes ? 1 : channel_block<Held>();
     const Index block = planes ? 1 : B * N;
     const Index groups = (x.channels() + block - 1) / block;
     const double bytes = static_cast<double>(std::min(x.channels(), block)) *

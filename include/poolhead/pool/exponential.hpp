@@ -10,60 +10,77 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// d(x) = x - mark. A mark is what the sums are relative to, the largest x so far.
-template <int N>
+/// d(x) = x - mark. A mark is what the sums are relative to, the largest x so far; it stays finite, so that
+/// infinities are infinitely far from it. A is the type of x, C that of the arithmetic.
+template <class A, int N>
 struct LinearMeasure {
-  using Wide = simd::Doubles<N>;
+  using V = simd::Vec<A, N>;
   struct Mark {
-    Wide value;
+    V value;
 
     template <class F>
     static Mark zip(const F& f, const Mark& a, const Mark& b) {
       return {f(a.value, b.value)};
     }
   };
-  /// Marks stay finite, so that infinities are infinitely far from them.
-  static constexpr double lowest = -std::numeric_limits<double>::max();
+  static constexpr A lowest = -std::numeric_limits<A>::max();
 
-  POOLHEAD_INLINE static Mark mark(const Wide& x) { return {x}; }
-  POOLHEAD_INLINE static Wide locate(const Wide& x) { return x; }
-  POOLHEAD_INLINE static Wide distance(const Wide& x, const Mark& mark) { return x - mark.value; }
-  POOLHEAD_INLINE static Wide distance(const Mark& a, const Mark& b) { return a.value - b.value; }
+  template <class C>
+  POOLHEAD_INLINE static Mark mark(const V& x) {
+    return {x};
+  }
+  /// The distances of vectors from one mark, or of one mark from another.
+  template <class C>
+  struct From {
+    simd::Vec<C, N> mark;
+
+    POOLHEAD_INLINE explicit From(const Mark& m) : mark(simd::convert<C>(m.value)) {}
+    POOLHEAD_INLINE auto distance(const V& x) const { return simd::convert<C>(x) - mark; }
+    POOLHEAD_INLINE auto distance(const Mark& m) const { return simd::convert<C>(m.value) - mark; }
+  };
 };
 
 /// d(x) = log2(x / mark), x >= 0.
-template <int N>
+template <class A, int N>
 struct LogMeasure {
-  using Wide = simd::Doubles<N>;
+  using V = simd::Vec<A, N>;
   struct Mark {
-    Wide value;
-    simd::Log2<N> log;
+    V value;
+    simd::Log2<double, N> log;
 
     template <class F>
     static Mark zip(const F& f, const Mark& a, const Mark& b) {
-      return {f(a.value, b.value), simd::Log2<N>::zip(f, a.log, b.log)};
+      return {f(a.value, b.value), simd::Log2<double, N>::zip(f, a.log, b.log)};
     }
   };
-  static constexpr double lowest = 0.0;
+  static constexpr A lowest = 0;
 
-  POOLHEAD_INLINE static Mark mark(const Wide& x) {
+  template <class C>
+  POOLHEAD_INLINE static Mark mark(const V& x) {
     // Of 0, which is only the first mark, a number below all logarithms, but finite.
-    const auto log = simd::log2(x);
-    const auto nothing = x == simd::zero<Wide>();
+    const auto log = simd::log2(simd::convert<C>(x)).template as<double>();
+    const auto nothing = x == simd::zero<V>();
     return {x,
             {simd::select(nothing, simd::splat<double, N>(-2048.0), log.exponent),
-             simd::select(nothing, simd::zero<Wide>(), log.fraction)}};
+             simd::select(nothing, simd::zero<simd::Doubles<N>>(), log.fraction)}};
   }
-  POOLHEAD_INLINE static simd::Log2<N> locate(const Wide& x) { return simd::log2(x); }
-  POOLHEAD_INLINE static Wide distance(const simd::Log2<N>& x, const Mark& mark) { return x - mark.log; }
-  POOLHEAD_INLINE static Wide distance(const Mark& a, const Mark& b) { return a.log - b.log; }
+  template <class C>
+  struct From {
+    simd::Log2<C, N> log;
+
+    POOLHEAD_INLINE explicit From(const Mark& m) : log(m.log.template as<C>()) {}
+    POOLHEAD_INLINE auto distance(const V& x) const { return simd::log2(simd::convert<C>(x)) - log; }
+    POOLHEAD_INLINE auto distance(const Mark& m) const { return m.log.template as<C>() - log; }
+  };
 };
 
 /// sum 2^(rate d(x)) and, where weighted, sum 2^(rate d(x)) d(x), in one pass: where a larger x comes, what has
-/// been summed so far is scaled down.
+/// been summed so far is scaled down. Sums are double; terms are computed in float for float data unless
+/// precise.
 template <class Measure, class A, bool weighted>
 struct ExponentialSum {
   static constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
   using Wide = simd::Doubles<N>;
   struct Nothing {
     static Nothing zip(const auto&, const Nothing&, const Nothing&) { return {}; }
@@ -82,43 +99,103 @@ struct ExponentialSum {
   }
   POOLHEAD_INLINE static ExponentialSum zero(const Wide& rate) {
     ExponentialSum out;
-    out.mark = Measure::mark(simd::splat<double, N>(Measure::lowest));
+    out.mark = Measure::template mark<double>(simd::splat<A, N>(Measure::lowest));
     out.rate = rate;
     out.sum = WideSum<A, N>::zero();
     if constexpr (weighted) out.weighted_sum = WideSum<A, N>::zero();
     return out;
   }
 
-  // Not inlined: functions of this size are worth a call, and shared by all traversals.
   template <int K, class Valid>
-  [[gnu::noinline]] void add(const Wide (&x)[K], const Valid& valid) {
-    Wide top = mark.value;
-    for (int k = 0; k < K; ++k) top = simd::max(top, valid.select(k, x[k], top));
-    if (simd::any(top > mark.value)) move_to(top);
-    for (int k = 0; k < K; ++k) {
-      const Wide distance = Measure::distance(Measure::locate(x[k]), mark);
-      const Wide term = valid.select(k, simd::exp2(rate * distance), simd::zero<Wide>());
-      sum.add(term);
-      if constexpr (weighted) {
-        // 2^-inf times -inf is 0, as the limit is.
-        weighted_sum.add(simd::select(term == simd::zero<Wide>(), term, term * distance));
-      }
+  POOLHEAD_INLINE void add(const V (&x)[K], const Valid& valid, bool precise) {
+    if constexpr (std::same_as<A, float>) {
+      if (!precise) return add_as<float>(x, valid);
+    }
+    add_as<double>(x, valid);
+  }
+  POOLHEAD_INLINE void add(const ExponentialSum& other) {
+    if (simd::all(mark.value == other.mark.value)) {
+      add_sums(other);
+    } else {
+      add_moved(other);
     }
   }
-  [[gnu::noinline]] void add(ExponentialSum other) {
-    const Wide top = simd::max(mark.value, other.mark.value);
-    move_to(top);
-    other.move_to(top);
-    sum.add(other.sum);
-    if constexpr (weighted) weighted_sum.add(other.weighted_sum);
+
+  /// Of a part of the plane that comes next: the start of its maximum, the maximum of what is seen of it, and
+  /// that of all lanes. NaN are passed over, they show in the sums.
+  POOLHEAD_INLINE static V scan_start() { return simd::splat<A, N>(Measure::lowest); }
+  template <int K, class Valid>
+  POOLHEAD_INLINE static V scan(V top, const V (&x)[K], const Valid& valid) {
+    unroll<K>([&](auto k) __attribute__((always_inline)) { top = simd::max(top, valid.select(k, x[k], top)); });
+    return top;
+  }
+  POOLHEAD_INLINE static V scan_lanes(const V& top) { return simd::max_lane<N / 2>(top); }
+  /// Makes the sums relative to top where it is the largest so far.
+  POOLHEAD_INLINE void raise(const V& top, bool precise) {
+    if (!simd::any(top > mark.value)) return;
+    const auto largest = simd::splat<A, N>(std::numeric_limits<A>::max());
+    const V next = simd::max(mark.value, simd::select(top > largest, largest, top));
+    if constexpr (std::same_as<A, float>) {
+      if (!precise) return raise_as<float>(next);
+    }
+    raise_as<double>(next);
   }
 
  private:
+  // Not inlined: functions of this size are worth a call, and shared by all traversals.
+  template <class C, int K, class Valid>
+  [[gnu::noinline]] void add_as(const V (&x)[K], const Valid& valid) {
+    const auto from = typename Measure::template From<C>(mark);
+    const auto exponent = simd::convert<C>(rate);
+    using Terms = simd::Vec<C, N>;
+    Terms terms[K];
+    [[maybe_unused]] Terms products[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const auto distance = from.distance(x[k]);
+      terms[k] = valid.select(k, simd::exp2(exponent * distance), simd::zero<Terms>());
+      // 2^-inf times -inf is 0, as the limit is.
+      if constexpr (weighted)
+        products[k] = simd::select(terms[k] == simd::zero<Terms>(), terms[k], terms[k] * distance);
+    });
+    add_all(sum, terms);
+    if constexpr (weighted) add_all(weighted_sum, products);
+  }
+
+  /// Up to four floats are added as such first.
+  template <class C, int K>
+  POOLHEAD_INLINE static void add_all(WideSum<A, N>& to, simd::Vec<C, N> (&terms)[K]) {
+    if constexpr (std::same_as<C, float>) {
+      for (int k = 1; k < K; ++k) terms[0] = terms[0] + terms[k];
+      to.add(simd::convert<double>(terms[0]));
+    } else {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { to.add(terms[k]); });
+    }
+  }
+
+  POOLHEAD_INLINE void add_sums(const ExponentialSum& other) {
+    sum.add(other.sum);
+    if constexpr (weighted) weighted_sum.add(other.weighted_sum);
+  }
+  [[gnu::noinline]] void add_moved(ExponentialSum other) {
+    const auto later = other.mark.value > mark.value;
+    const auto pick = [&](const auto& ours, const auto& theirs) { return simd::select(later, theirs, ours); };
+    const auto top = Measure::Mark::zip(pick, mark, other.mark);
+    move_to(top);
+    other.move_to(top);
+    add_sums(other);
+  }
+  template <class C>
+  [[gnu::noinline]] void raise_as(const V& top) {
+    const auto next = Measure::template mark<C>(top);
+    if (simd::all(mark.value == scan_start()))
+      mark = next;  // the sums are empty
+    else
+      move_to(next);
+  }
+
   /// Makes the sums relative to a larger x.
-  POOLHEAD_INLINE void move_to(const Wide& top) {
-    const auto largest = simd::splat<double, N>(std::numeric_limits<double>::max());
-    const auto next = Measure::mark(simd::select(top > largest, largest, top));
-    const Wide distance = Measure::distance(mark, next);
+  POOLHEAD_INLINE void move_to(const typename Measure::Mark& next) {
+    const Wide distance = typename Measure::template From<double>(next).distance(mark);
     const Wide factor = simd::exp2(rate * distance);
     if constexpr (weighted) {
       auto shift = sum;
@@ -191,6 +268,37 @@ struct KeptSum {
         sum(lanes.wide(planes + size + plane)),
         offset(lanes.wide(planes + 2 * size + plane)) {}
 };
+
+/// Numbers of one channel, in double and, for float data, in float, too.
+template <class A, int N>
+struct Both {
+  simd::Doubles<N> wide;
+  simd::Vec<float, N> narrow;
+
+  POOLHEAD_INLINE Both() = default;
+  POOLHEAD_INLINE Both(const simd::Doubles<N>& value) : wide(value), narrow(simd::convert<float>(value)) {}
+  template <class C>
+  POOLHEAD_INLINE const simd::Vec<C, N>& as() const {
+    if constexpr (std::same_as<C, float>)
+      return narrow;
+    else
+      return wide;
+  }
+};
+template <int N>
+struct Both<double, N> {
+  simd::Doubles<N> wide;
+
+  POOLHEAD_INLINE Both() = default;
+  POOLHEAD_INLINE Both(const simd::Doubles<N>& value) : wide(value) {}
+  template <class C>
+  POOLHEAD_INLINE const simd::Doubles<N>& as() const {
+    return wide;
+  }
+};
+
+/// Below this exponent (p, r) the roots that follow magnify what float terms lose.
+inline constexpr double least_float_rate = 0.5;
 
 /// Adds the shares of a parameter's gradient to it: one number per channel, or one for all.
 template <class T>

@@ -18,6 +18,7 @@ struct GeneralizedMeanKind {
   bool shared;
   A eps;
   int exponent;
+  bool precise;  // whether terms are computed in double
 
   template <class Lanes>
   POOLHEAD_INLINE simd::Doubles<N> rate(const Lanes& lanes, Index c) const {
@@ -119,7 +120,10 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   Kind kind() const {
     const bool shared = p.size() == 1;
     const int exponent = shared ? detail::small_exponent<T>(static_cast<double>(p(0))) : 0;
-    return {p.data(), shared, eps, exponent};
+    bool precise = eps < 1e-30;  // the inverse of y could overflow a float
+    for (Index c = 0; c < p.size(); ++c)
+      precise = precise || static_cast<double>(p(c)) < detail::least_float_rate;
+    return {p.data(), shared, eps, exponent, precise};
   }
 };
 

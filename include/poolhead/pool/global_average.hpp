@@ -31,15 +31,21 @@ struct AverageFold {
     const auto value = [&](int k) __attribute__((always_inline)) {
       return valid.select(k, x[k], simd::zero<V>());
     };
-    if constexpr (K == 1) {
-      state.add(simd::convert<double>(value(0)));
-    } else if constexpr (std::same_as<A, double> || exact) {
+    if constexpr (std::same_as<A, double> || exact) {
       unroll<K>([&](auto k) __attribute__((always_inline)) { state.add(simd::convert<double>(value(k))); });
-    } else if (pairs) {
-      state.add(simd::convert<double>(value(0) + value(1)));
-      state.add(simd::convert<double>(value(2) + value(3)));
+    } else if constexpr (K <= 2) {
+      auto sum = value(0);
+      if constexpr (K == 2) sum = sum + value(1);
+      state.add(simd::convert<double>(sum));
     } else {
-      state.add(simd::convert<double>((value(0) + value(1)) + (value(2) + value(3))));
+      auto sum = value(2);
+      if constexpr (K == 4) sum = sum + value(3);
+      if (pairs) {
+        state.add(simd::convert<double>(value(0) + value(1)));
+        state.add(simd::convert<double>(sum));
+      } else {
+        state.add(simd::convert<double>((value(0) + value(1)) + sum));
+      }
     }
   }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {

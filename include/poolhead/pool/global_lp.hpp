@@ -16,6 +16,7 @@ struct LpKind {
 
   double p;
   int exponent;
+  static constexpr bool precise = false;  // p is at least 1
 
   template <class Lanes>
   POOLHEAD_INLINE simd::Doubles<N> rate(const Lanes&, Index) const {

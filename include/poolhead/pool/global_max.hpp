@@ -43,6 +43,10 @@ struct MaxFold {
     };
     if constexpr (K == 1)
       state = append(state, at(0));
+    else if constexpr (K == 2)
+      state = append(state, append(at(0), at(1)));
+    else if constexpr (K == 3)
+      state = append(state, append(append(at(0), at(1)), at(2)));
     else
       state = append(state, append(append(at(0), at(1)), append(at(2), at(3))));
   }

@@ -13,20 +13,28 @@ struct LogSumExpFold {
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Wide = simd::Doubles<N>;
-  using State = ExponentialSum<LinearMeasure<N>, Accumulator, false>;
+  using State = ExponentialSum<LinearMeasure<Accumulator, N>, Accumulator, false>;
 
-  double rate;  // r log2(e)
+  double rate;   // r log2(e)
+  bool precise;  // whether terms are computed in double
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero(simd::splat<double, N>(rate));
   }
+  static constexpr bool scans = true;
+  bool wants_scan() const { return true; }
+  POOLHEAD_INLINE V scan_start() const { return State::scan_start(); }
+  template <int K, class Valid>
+  POOLHEAD_INLINE V scan(const V& top, const V (&x)[K], const Valid& valid) const {
+    return State::scan(top, x, valid);
+  }
+  POOLHEAD_INLINE V scan_lanes(const V& top) const { return State::scan_lanes(top); }
+  POOLHEAD_INLINE void raise(State& state, const V& top) const { state.raise(top, precise); }
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
-    Wide wide[K];
-    for (int k = 0; k < K; ++k) wide[k] = simd::convert<double>(x[k]);
-    state.add(wide, valid);
+    state.add(x, valid, precise);
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
     a.add(b);
@@ -35,7 +43,8 @@ struct LogSumExpFold {
   POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double positions) const {
     const Wide sum = state.sum.value();
     const Wide offset = simd::log2(sum / simd::splat<double, N>(positions)).value() / state.rate;
-    return {state.mark.value + offset, {state.mark.value, sum, offset}};
+    const Wide mark = simd::convert<double>(state.mark.value);
+    return {mark + offset, {mark, sum, offset}};
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
     return simd::convert<Accumulator>(results(state, positions).y);
@@ -53,11 +62,14 @@ struct LogSumExpGradient {
   using Wide = simd::Doubles<N>;
   using Sums = Wide;
 
+  using Number = Both<Accumulator, N>;
+
   struct Coefficients {
-    Wide scale, mark, offset;
+    Number scale, mark, rate;
   };
 
   double r;
+  bool precise;
   X map;
   Rows<const T> dy;
   const double* planes;
@@ -67,23 +79,38 @@ struct LogSumExpGradient {
   template <class Lanes>
   POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
-    return {simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum, kept.mark, kept.offset};
+    return {simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum, kept.mark,
+            simd::splat<double, N>(r * std::numbers::log2e)};
   }
   template <class Valid>
   POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>&,
                        const Valid& valid) const {
-    const Wide distance = simd::convert<double>(x) - shared.mark;
-    const Wide weight = shared.scale * simd::exp2(simd::splat<double, N>(r * std::numbers::log2e) * distance);
-    // 2^-inf times -inf is 0, as the limit is.
-    const Wide share = simd::select(weight == simd::zero<Wide>(), weight, weight * (distance - shared.offset));
-    sums = sums + valid.select(0, share, simd::zero<Wide>());
-    return simd::convert<Accumulator>(weight);
+    if constexpr (std::same_as<Accumulator, float>) {
+      if (!precise) return at_as<float>(shared, sums, x, valid);
+    }
+    return at_as<double>(shared, sums, x, valid);
   }
   template <class Lanes>
   POOLHEAD_INLINE void collect(const Lanes& lanes, const Sums& sums, Index n, Index c) const {
-    lanes.put(shares + n * map.channels() + c, sums / simd::splat<double, N>(r));
+    // sum w (x - y) = sum w (x - mark) - (y - mark): the weights add up to 1.
+    const Index plane = n * map.channels() + c;
+    const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), plane);
+    const Wide y = simd::convert<double>(lanes(dy.row(n) + c)) * kept.offset;
+    lanes.store(shares + plane, (lanes.total(sums) - y) / simd::splat<double, N>(r));
   }
   void finish() const { add_shares(shares, map.batch(), map.channels(), *parameter); }
+
+ private:
+  template <class C, class Valid>
+  POOLHEAD_INLINE V at_as(const Coefficients& shared, Sums& sums, const V& x, const Valid& valid) const {
+    const auto nothing = simd::zero<simd::Vec<C, N>>();
+    const auto distance = simd::convert<C>(x) - shared.mark.template as<C>();
+    const auto weight = shared.scale.template as<C>() * simd::exp2(shared.rate.template as<C>() * distance);
+    // 2^-inf times -inf is 0, as the limit is.
+    const auto share = simd::select(weight == nothing, weight, weight * distance);
+    sums = sums + simd::convert<double>(valid.select(0, share, nothing));
+    return simd::convert<Accumulator>(weight);
+  }
 };
 
 }  // namespace detail
@@ -130,26 +157,30 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {
-    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{{rate()}, x, y, nullptr};
+    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{fold<I>(), x, y, nullptr};
   }
   template <class I, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{{rate()}, x, y, cache.planes.data()};
+    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{fold<I>(), x, y, cache.planes.data()};
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 LogSumExpPool* grad) const {
-    return detail::LogSumExpGradient<X, I>{static_cast<double>(r(0)), x,       dy, cache.planes.data(),
-                                           cache.shares.data(),       &grad->r};
+    return detail::LogSumExpGradient<X, I>{static_cast<double>(r(0)), precise(),           x,       dy,
+                                           cache.planes.data(),       cache.shares.data(), &grad->r};
   }
   template <Scalar U>
   auto fold() const {
     static_assert(std::same_as<U, T>, "poolhead: a stream's scalar is that of the pool's parameters");
-    return detail::LogSumExpFold<T, simd::IntOf<Accumulator<T>>>{rate()};
+    return fold<simd::IntOf<Accumulator<T>>>();
   }
 
  private:
-  double rate() const { return static_cast<double>(r(0)) * std::numbers::log2e; }
+  bool precise() const { return static_cast<double>(r(0)) < detail::least_float_rate; }
+  template <class I>
+  detail::LogSumExpFold<T, I> fold() const {
+    return {static_cast<double>(r(0)) * std::numbers::log2e, precise()};
+  }
 };
 
 }  // namespace poolhead::inline POOLHEAD_ISA

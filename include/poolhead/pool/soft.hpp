@@ -13,18 +13,25 @@ struct SoftFold {
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   using Wide = simd::Doubles<N>;
-  using State = ExponentialSum<LinearMeasure<N>, A, true>;
+  using State = ExponentialSum<LinearMeasure<A, N>, A, true>;
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero(simd::splat<double, N>(std::numbers::log2e));
   }
+  static constexpr bool scans = true;
+  bool wants_scan() const { return true; }
+  POOLHEAD_INLINE V scan_start() const { return State::scan_start(); }
+  template <int K, class Valid>
+  POOLHEAD_INLINE V scan(const V& top, const V (&x)[K], const Valid& valid) const {
+    return State::scan(top, x, valid);
+  }
+  POOLHEAD_INLINE V scan_lanes(const V& top) const { return State::scan_lanes(top); }
+  POOLHEAD_INLINE void raise(State& state, const V& top) const { state.raise(top, false); }
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
-    Wide wide[K];
-    for (int k = 0; k < K; ++k) wide[k] = simd::convert<double>(x[k]);
-    state.add(wide, valid);
+    state.add(x, valid, false);
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
     a.add(b);
@@ -33,7 +40,8 @@ struct SoftFold {
   POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double) const {
     const Wide sum = state.sum.value();
     const Wide offset = state.weighted_sum.value() / sum;
-    return {state.mark.value + offset, {state.mark.value, sum, offset}};
+    const Wide mark = simd::convert<double>(state.mark.value);
+    return {mark + offset, {mark, sum, offset}};
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
     return simd::convert<A>(results(state, positions).y);
@@ -51,8 +59,9 @@ struct SoftGradient {
   using Wide = simd::Doubles<N>;
   using Sums = NoSums;
 
+  // Arithmetic in the accumulator's own type: nothing magnifies its rounding.
   struct Coefficients {
-    Wide scale, mark, offset;
+    V scale, mark, offset;
   };
 
   X map;
@@ -61,16 +70,20 @@ struct SoftGradient {
 
   template <class Lanes>
   POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+    using A = Accumulator;
     const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
-    return {simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum, kept.mark, kept.offset};
+    return {simd::convert<A>(simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum),
+            simd::convert<A>(kept.mark), simd::convert<A>(kept.offset)};
   }
   template <class Valid>
   POOLHEAD_INLINE V at(const Coefficients& shared, Sums&, const V& x, const simd::Vec<I, N>&,
                        const Valid&) const {
-    const Wide distance = simd::convert<double>(x) - shared.mark;
-    const Wide weight = shared.scale * simd::exp2(simd::splat<double, N>(std::numbers::log2e) * distance);
-    const Wide gradient = weight * (simd::splat<double, N>(1.0) + (distance - shared.offset));
-    return simd::convert<Accumulator>(simd::select(weight == simd::zero<Wide>(), weight, gradient));
+    using A = Accumulator;
+    const V distance = x - shared.mark;
+    const V weight =
+        shared.scale * simd::exp2(simd::splat<A, N>(static_cast<A>(std::numbers::log2e)) * distance);
+    const V gradient = weight * (simd::splat<A, N>(A(1)) + (distance - shared.offset));
+    return simd::select(weight == simd::zero<V>(), weight, gradient);
   }
   template <class Lanes>
   void collect(const Lanes&, const Sums&, Index, Index) const {}
