@@ -15,18 +15,20 @@
 //     void finish() const;                             // after all channels: the gradient of the parameters
 //   };
 //
-// Bins have no value at an element alone. They add a whole row of dx at a time, and the traversal then goes row
-// by row, with one row of scratch memory:
+// Bins have no value at an element alone. They add to a block of planes at a time, channels in lanes, in
+// scratch memory, or, where that would leave the cache, to one row of them:
 //
-//   struct RowGradient {                               // row[w * stride + k] += dx(n, c + k, h, w), k <
-//   channels
+//   struct RowGradient {                               // tile[s * stride + k] += dx(n, c + k, s), k < channels
 //     template <class A>
+//     void add_plane(A* tile, Index stride, Index n, Index c, Index channels) const;
+//     template <class A>                               // the same for the positions of row h
 //     void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const;
 //   };
 #pragma once
 
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/reduce.hpp"
+#include "poolhead/core/tile.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
@@ -110,6 +112,14 @@ struct Spread {
       return nullptr;
     }
   }
+  /// The same for whole planes, with room for as many elements again.
+  A* fill_planes(Index positions, Index stride, Index n, Index c, Index channels) const {
+    struct Tile;
+    A* const tile = workspace<Tile, A>(2 * positions * stride);
+    std::fill_n(tile, positions * stride, A(0));
+    std::apply([&](const auto&... g) { (g.add_plane(tile, stride, n, c, channels), ...); }, row_gradients);
+    return tile;
+  }
 
   /// One vector of dx: count (of N) elements.
   template <class DX, class Valid>
@@ -128,9 +138,10 @@ struct Spread {
     }
   }
 
-  /// One plane of channel c, NCHW.
+  /// One plane of channel c, NCHW. base: what the row gradients add to it, or null where they are asked row by
+  /// row.
   template <class X, class DX>
-  void plane(const X& x, DX dx, Index n, Index c) const {
+  void plane(const X& x, DX dx, Index n, Index c, const A* base) const {
     const SharedLane<A, I> lanes;
     const auto* values = x.sample(n) + c * x.positions();
     [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
@@ -138,7 +149,7 @@ struct Spread {
     const auto shared = gradient.prepare(lanes, n, c);
     auto sums = typename G::Sums();
     const auto lane = simd::iota<I, N>(0);
-    const Index rows = by_rows ? x.height() : 1;
+    const Index rows = by_rows && base == nullptr ? x.height() : 1;
     const Index width = x.positions() / rows;
     const auto write_at = [&](Index s, int count, const A* row) __attribute__((always_inline)) {
       auto value = simd::zero<V>();
@@ -157,13 +168,31 @@ struct Spread {
       }
     };
     for (Index h = 0; h < rows; ++h) {
-      const A* row = fill_row(width, 1, n, c, 1, h);
+      const A* const row = base != nullptr ? base : fill_row(width, 1, n, c, 1, h);
       const Index first = h * width;
       Index w = 0;
       for (; w + N <= width; w += N) write_at(first + w, N, row + w);
       if (w < width) write_at(first + w, static_cast<int>(width - w), row + w);
     }
     gradient.collect(lanes, sums, n, c);
+  }
+
+  /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients.
+  template <class X, class DX>
+  void planes(const X& x, DX dx, Index n, Index c, Index end) const {
+    const Index size = x.positions();
+    const A* base = nullptr;
+    if constexpr (by_rows) {
+      if (const Index stride = turned_planes<A>(size); stride > 0) {
+        A* const tile = fill_planes(size, stride, n, c, end - c);
+        A* const turned = tile + size * stride;
+        for (Index q = 0; q < end - c; q += N)
+          turn_back(tile + q, stride, size, static_cast<int>(std::min<Index>(N, end - c - q)),
+                    turned + q * size);
+        base = turned;
+      }
+    }
+    for (Index q = c; q < end; ++q) plane(x, dx, n, q, base == nullptr ? base : base + (q - c) * size);
   }
 
   /// B whole vectors of channels, or (partial) the last count < N channels, NHWC.
@@ -178,17 +207,21 @@ struct Spread {
       shared[b] = gradient.prepare(lanes, n, c + b * N);
       sums[b] = typename G::Sums();
     });
-    const Index rows = by_rows ? x.height() : 1;
+    const Index taken = partial ? count : B * N;
+    const bool whole = by_rows && x.positions() * (B * N) <= most_tile_elements;
+    const Index rows = by_rows && !whole ? x.height() : 1;
     const Index width = x.positions() / rows;
     Index offset = n * x.positions() * stride + c;
     for (Index h = 0; h < rows; ++h) {
-      const A* row = fill_row(width, B * N, n, c, partial ? count : B * N, h);
+      const A* row = nullptr;
+      if constexpr (by_rows)
+        row = whole ? fill_planes(width, B * N, n, c, taken) : fill_row(width, B * N, n, c, taken, h);
       for (Index w = 0; w < width; ++w, offset += stride, row += by_rows ? B * N : 0) {
         const Index s = h * width + w;
         if constexpr (is_masked<X>) {
           if (mask[s] == 0) {
             if constexpr (!adds && !std::same_as<DX, Nowhere>)
-              std::fill_n(dx + offset, partial ? count : B * N, typename X::Scalar(0));
+              std::fill_n(dx + offset, taken, typename X::Scalar(0));
             continue;
           }
         }
@@ -227,9 +260,9 @@ struct Spread {
         typename G::Sums sums;
       };
     };
-    constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
-    constexpr int B = planes ? 1 : channel_block<Held>();
-    const Index block = planes ? 1 : B * N;
+    constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
+    constexpr int B = in_planes ? 1 : channel_block<Held>();
+    const Index block = !in_planes ? B * N : by_rows ? std::max<Index>(turned_planes<A>(x.positions()), 1) : 1;
     const Index groups = (x.channels() + block - 1) / block;
     const double bytes = static_cast<double>(std::min(x.channels(), block)) *
                          static_cast<double>(x.positions()) *
@@ -238,10 +271,11 @@ struct Spread {
       for (Index item = begin; item < end; ++item) {
         const Index n = item / groups;
         const Index c = item % groups * block;
-        if constexpr (planes)
-          plane(x, dx, n, c);
+        const Index last = std::min(c + block, x.channels());
+        if constexpr (in_planes)
+          planes(x, dx, n, c, last);
         else
-          channel_range<B>(x, dx, n, c, std::min(c + block, x.channels()));
+          channel_range<B>(x, dx, n, c, last);
       }
     });
     gradient.finish();

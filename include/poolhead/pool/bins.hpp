@@ -1,6 +1,7 @@
 // Grids of adaptive bins, which the spatial pyramid and the adaptive pools are made of.
 #pragma once
 
+#include "poolhead/core/tile.hpp"
 #include "poolhead/pool/global_average.hpp"
 #include "poolhead/pool/global_max.hpp"
 
@@ -19,16 +20,6 @@ struct Grid {
   Index columns;
 
   Index bins() const { return rows * columns; }
-  Window window(Index bin, const FeatureShape& shape) const {
-    const Index i = bin / columns;
-    const Index j = bin % columns;
-    const Index top = bin_begin(i, rows, shape.height());
-    const Index left = bin_begin(j, columns, shape.width());
-    Window window{top * shape.width() + left, bin_end(i, rows, shape.height()) - top,
-                  bin_end(j, columns, shape.width()) - left, shape.width()};
-    if (window.columns == window.step) window = {window.first, 1, window.size(), 0};  // rows without a gap
-    return window;
-  }
 };
 
 /// The grids of one pool: one per level of a pyramid, or one alone.
@@ -63,6 +54,76 @@ struct Grids {
       fail<ShapeError>(type, call, ": x is of rank ", static_cast<Index>(shape.rank),
                        ", expected 4: bins need two spatial axes");
   }
+};
+
+/// Grids over maps of one size. The edges of their bins stand in a table, as divisions cost more than a small
+/// bin does; where it is too small for them, they are computed each time.
+class GridEdges {
+ public:
+  struct Range {
+    Index begin, end;
+    Index size() const { return end - begin; }
+  };
+
+  GridEdges(const Grids& grids, const FeatureShape& shape)
+      : grids_(grids), height_(shape.height()), width_(shape.width()) {
+    Index rows = 0;
+    Index columns = 0;
+    tabled_ = grids.count <= most_grids && height_ <= most_length && width_ <= most_length;
+    for (Index k = 0; k < grids.count && tabled_; ++k) {
+      const Grid grid = grids[k];
+      tabled_ = rows + grid.rows <= most_edges && columns + grid.columns <= most_edges;
+      if (!tabled_) break;
+      first_row_[k] = rows;
+      first_column_[k] = columns;
+      for (Index i = 0; i < grid.rows; ++i) rows_[rows++] = narrow(range(i, grid.rows, height_));
+      for (Index j = 0; j < grid.columns; ++j) columns_[columns++] = narrow(range(j, grid.columns, width_));
+    }
+  }
+
+  Index count() const { return grids_.count; }
+  Grid operator[](Index k) const { return grids_[k]; }
+  const Grids& grids() const { return grids_; }
+  /// The rows (columns) of the plane that row (column) i of grid k covers.
+  Range rows(Index k, Index i) const {
+    return tabled_ ? wide(rows_[first_row_[k] + i]) : range(i, grids_[k].rows, height_);
+  }
+  Range columns(Index k, Index j) const {
+    return tabled_ ? wide(columns_[first_column_[k] + j]) : range(j, grids_[k].columns, width_);
+  }
+  /// The rows of grid k that cover row h of the plane: the same rule, with bins and positions in each other's
+  /// place.
+  Range covering(Index k, Index h) const { return range(h, height_, grids_[k].rows); }
+
+  Window window(Index k, Index i, Index j) const {
+    const Range down = rows(k, i);
+    const Range across = columns(k, j);
+    // Rows without a gap between them are one.
+    if (across.size() == width_) return {down.begin * width_, 1, down.size() * width_, 0};
+    return {down.begin * width_ + across.begin, down.size(), across.size(), width_};
+  }
+
+ private:
+  static constexpr Index most_grids = 8;
+  static constexpr Index most_edges = 32;
+  static constexpr Index most_length = std::numeric_limits<std::int32_t>::max();
+  struct Narrow {
+    std::int32_t begin, end;
+  };
+
+  static Range range(Index i, Index n, Index length) {
+    return {bin_begin(i, n, length), bin_end(i, n, length)};
+  }
+  static Narrow narrow(const Range& wide) {
+    return {static_cast<std::int32_t>(wide.begin), static_cast<std::int32_t>(wide.end)};
+  }
+  static Range wide(const Narrow& narrow) { return {narrow.begin, narrow.end}; }
+
+  Grids grids_;
+  Index height_, width_;
+  bool tabled_;
+  Index first_row_[most_grids], first_column_[most_grids];
+  Narrow rows_[most_edges], columns_[most_edges];
 };
 
 /// One bin's place in the output, or in the argmax; a null pointer takes nothing.
@@ -119,95 +180,136 @@ template <class X, class Y, class I>
 struct BinHead {
   static constexpr bool has_blocks = true;
   using T = typename X::Scalar;
+  using A = Accumulator<T>;
 
-  Grids grids;
+  GridEdges grids;
   bool max;
   Y y;
   Rows<Index> argmax;  // without data where nobody asks
+  Index channels;      // of x
 
   void reduce_block(const X& x, Index n, Index c, Index end) const {
-    for (Index k = 0; k < grids.count; ++k) {
-      const Grid grid = grids[k];
-      const GridRows<T> out = grid_rows(y, grids, x.channels(), k);
-      const GridRows<Index> positions = grid_rows(argmax, grids, x.channels(), k);
-      for (Index b = 0; b < grid.bins(); ++b) {
-        const Window window = grid.window(b, x.shape());
-        if (max) {
-          using Reduction = MaxReduction<X, BinOutput<T>, BinOutput<Index>, I>;
-          reduce_window(Reduction(x, out.bin(b), positions.bin(b), window), x, window, n, c, end);
-        } else {
-          using Reduction = AverageReduction<X, BinOutput<T>, I>;
-          reduce_window(Reduction(x, out.bin(b), window), x, window, n, c, end);
+    if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
+      if (turned_planes<A>(x.positions()) > 0) {
+        struct Tile;
+        constexpr int N = simd::lanes<A>;
+        A* const tile = workspace<Tile, A>(N * x.positions());
+        turn_planes(x.sample(n) + c * x.positions(), x.positions(), static_cast<int>(end - c), tile, N);
+        FeatureShape shape = x.shape();
+        shape.batch = 1;
+        shape.channels = N;
+        reduce_bins(FeatureMap<const A, ChannelsLast>(tile, shape), n, c, 0, 0, end - c);
+        return;
+      }
+    }
+    reduce_bins(x, 0, 0, n, c, end);
+  }
+
+  /// Channels c .. end - 1 of sample n of a map whose sample 0, channel 0 is (first_sample, first_channel) of
+  /// x.
+  template <class Map>
+  void reduce_bins(const Map& map, Index first_sample, Index first_channel, Index n, Index c, Index end) const {
+    const auto place = [&](const auto& rows, Index k, Index b) {
+      auto out = grid_rows(rows, grids.grids(), channels, k).bin(b);
+      if (out.data != nullptr) out.data += first_sample * out.row_stride + first_channel * out.channel_stride;
+      return out;
+    };
+    for (Index k = 0; k < grids.count(); ++k) {
+      Index b = 0;
+      for (Index i = 0; i < grids[k].rows; ++i) {
+        for (Index j = 0; j < grids[k].columns; ++j, ++b) {
+          const Window window = grids.window(k, i, j);
+          if (max) {
+            using Reduction = MaxReduction<Map, BinOutput<T>, BinOutput<Index>, I>;
+            reduce_window(Reduction(map, place(y, k, b), place(argmax, k, b), window), map, window, n, c, end);
+          } else {
+            using Reduction = AverageReduction<Map, BinOutput<T>, I>;
+            reduce_window(Reduction(map, place(y, k, b), window), map, window, n, c, end);
+          }
         }
       }
     }
   }
 };
 
-/// Adds the gradients of the bins to one row of dx.
+/// Adds the gradients of the bins to planes, or to one row of them.
 template <class T, class DY>
 struct BinGradient {
   static constexpr bool has_rows = true;
 
-  Grids grids;
+  GridEdges grids;
   bool max;
   FeatureShape shape;
   DY dy;
   Rows<const Index> argmax;
 
   template <class A>
-  void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const {
-    constexpr Index most = 8 * simd::lanes<A>;  // channels at a time: see channel_block
-    A share[most];
-    const Index width = shape.width();
-    for (Index k = 0; k < grids.count; ++k) {
-      const Grid grid = grids[k];
-      const GridRows<const T> g = grid_rows(dy, grids, shape.channels, k);
-      const GridRows<const Index> at = grid_rows(argmax, grids, shape.channels, k);
-      // The rows of bins that cover h: the same rule with bins and positions in each other's place.
-      const Index last = bin_end(h, shape.height(), grid.rows);
-      for (Index i = bin_begin(h, shape.height(), grid.rows); i < last; ++i) {
-        for (Index j = 0; j < grid.columns; ++j) {
-          const Index b = i * grid.columns + j;
-          if (max) {
-            for (Index q = 0; q < channels; ++q) {
-              const Index w = at(n, c + q, b) - h * width;
-              if (w >= 0 && w < width) row[w * stride + q] += static_cast<A>(g(n, c + q, b));
-            }
-            continue;
-          }
-          const Index left = bin_begin(j, grid.columns, width);
-          const Index right = bin_end(j, grid.columns, width);
-          const Index height = bin_end(i, grid.rows, shape.height()) - bin_begin(i, grid.rows, shape.height());
-          const auto area = static_cast<A>(height * (right - left));
-          for (Index q = 0; q < channels; ++q) share[q] = static_cast<A>(g(n, c + q, b)) / area;
-          for (Index w = left; w < right; ++w)
-            for (Index q = 0; q < channels; ++q) row[w * stride + q] += share[q];
-        }
+  void add_plane(A* tile, Index stride, Index n, Index c, Index channels) const {
+    for (Index k = 0; k < grids.count(); ++k) {
+      for (Index i = 0; i < grids[k].rows; ++i) {
+        const auto rows = grids.rows(k, i);
+        for (Index j = 0; j < grids[k].columns; ++j) add_bin(tile, stride, n, c, channels, k, i, j, 0, rows);
       }
     }
+  }
+  template <class A>
+  void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const {
+    for (Index k = 0; k < grids.count(); ++k) {
+      const auto covering = grids.covering(k, h);
+      for (Index i = covering.begin; i < covering.end; ++i)
+        for (Index j = 0; j < grids[k].columns; ++j)
+          add_bin(row, stride, n, c, channels, k, i, j, h, {h, h + 1});
+    }
+  }
+
+ private:
+  /// Adds bin (i, j) of grid k to some rows of the planes at tile, which begins with row `first`.
+  template <class A>
+  void add_bin(A* tile, Index stride, Index n, Index c, Index channels, Index k, Index i, Index j, Index first,
+               const GridEdges::Range& rows) const {
+    const Index width = shape.width();
+    const Index b = i * grids[k].columns + j;
+    const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
+    if (max) {
+      const GridRows<const Index> at = grid_rows(argmax, grids.grids(), shape.channels, k);
+      for (Index q = 0; q < channels; ++q) {
+        const Index s = at(n, c + q, b);
+        if (s >= rows.begin * width && s < rows.end * width)
+          tile[(s - first * width) * stride + q] += static_cast<A>(g(n, c + q, b));
+      }
+      return;
+    }
+    constexpr Index most = 8 * simd::lanes<A>;  // channels at a time: see channel_block and turned_planes
+    A share[most];
+    const auto across = grids.columns(k, j);
+    const auto area = static_cast<A>(grids.rows(k, i).size() * across.size());
+    for (Index q = 0; q < channels; ++q) share[q] = static_cast<A>(g(n, c + q, b)) / area;
+    for (Index h = rows.begin - first; h < rows.end - first; ++h)
+      for (Index w = across.begin; w < across.end; ++w)
+        for (Index q = 0; q < channels; ++q) tile[(h * width + w) * stride + q] += share[q];
   }
 };
 
 /// Throws ValueError where a maximum is said to stand outside of its bin.
 inline void check_bin_argmax(std::string_view type, const Grids& grids, const ArgmaxCache& cache) {
+  const GridEdges edges(grids, cache.shape);
   const Index width = cache.shape.width();
   for (Index k = 0; k < grids.count; ++k) {
     const GridRows<const Index> argmax = grid_rows(cache.rows(), grids, cache.shape.channels, k);
     for (Index b = 0; b < grids[k].bins(); ++b) {
-      const Index top = bin_begin(b / grids[k].columns, grids[k].rows, cache.shape.height());
-      const Index bottom = bin_end(b / grids[k].columns, grids[k].rows, cache.shape.height());
-      const Index left = bin_begin(b % grids[k].columns, grids[k].columns, width);
-      const Index right = bin_end(b % grids[k].columns, grids[k].columns, width);
+      const auto rows = edges.rows(k, b / grids[k].columns);
+      const auto columns = edges.columns(k, b % grids[k].columns);
       for (Index n = 0; n < cache.shape.batch; ++n)
         for (Index c = 0; c < cache.shape.channels; ++c) {
           const Index position = argmax(n, c, b);
-          const bool inside = position >= top * width && position < bottom * width &&
-                              position % width >= left && position % width < right;
+          const Index row = position / width;
+          const Index column = position - row * width;
+          const bool inside = position >= 0 && row >= rows.begin && row < rows.end && column >= columns.begin &&
+                              column < columns.end;
           if (!inside)
             fail<ValueError>(type, "::backward: argmax of bin ", b, " of plane ", n * cache.shape.channels + c,
-                             " is ", position, ", expected a position in rows ", top, "..", bottom - 1,
-                             " and columns ", left, "..", right - 1);
+                             " is ", position, ", expected a position in rows ", rows.begin, "..", rows.end - 1,
+                             " and columns ", columns.begin, "..", columns.end - 1);
         }
     }
   }
@@ -250,7 +352,7 @@ class BinPool : public PoolCalls<Derived> {
   }
   template <class I, class X, class Y, Scalar T>
   auto gradient(const X& x, const Y&, const Y& dy, const Cache<T>& cache, Derived*) const {
-    return BinGradient<T, Y>{grids(), is_max(), x.shape(), dy, cache.rows()};
+    return detail::BinGradient<T, Y>{{grids(), x.shape()}, is_max(), x.shape(), dy, cache.rows()};
   }
 
  private:
@@ -258,9 +360,9 @@ class BinPool : public PoolCalls<Derived> {
   bool is_max() const { return static_cast<const Derived&>(*this).is_max(); }
 
   template <class I, class X, class Y>
-  auto bind(const X&, const Y& y, const Rows<Index>& argmax) const {
+  auto bind(const X& x, const Y& y, const Rows<Index>& argmax) const {
     static_assert(!is_masked<X>, "poolhead: pools of bins take no mask: a bin may have no valid position");
-    return BinHead<X, Y, I>{grids(), is_max(), y, argmax};
+    return BinHead<X, Y, I>{{grids(), x.shape()}, is_max(), y, argmax, x.channels()};
   }
 };
 
