@@ -1,0 +1,13 @@
+// EXPECT: a stream's tiles have its scalar type
+#include <poolhead/poolhead.hpp>
+
+#ifdef POOLHEAD_WRONG
+using Tile = Eigen::Tensor<double, 4, Eigen::RowMajor>;
+#else
+using Tile = Eigen::Tensor<float, 4, Eigen::RowMajor>;
+#endif
+
+void add(const Tile& tile) {
+  auto stream = poolhead::GlobalAveragePool{}.start<float>(2, 8);
+  stream.add(poolhead::nchw(tile));
+}
