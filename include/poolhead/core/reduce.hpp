@@ -66,6 +66,10 @@ constexpr int channel_block() {
   return static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(fit, 1, 8))));
 }
 
+/// What is left of the channels goes in smaller blocks; every size costs its users' compilers as much as the first.
+template <int B>
+inline constexpr int smaller_block = B > 4 ? 2 : 1;
+
 /// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
 /// NCHW: four vectors at a time, then the rest. mask: the sample's, or null.
 template <bool masked, class A, class T, class F>
@@ -279,7 +283,7 @@ void reduce_channel_range(const R& reduction, const X& x, const Window& window, 
   constexpr int N = reduction_lanes<R>;
   for (; c + B * N <= end; c += B * N) reduce_channels<B, false>(reduction, x, window, n, c, N);
   if constexpr (B > 1) {
-    reduce_channel_range<B / 2>(reduction, x, window, n, c, end);
+    reduce_channel_range<smaller_block<B>>(reduction, x, window, n, c, end);
   } else if (c < end) {
     reduce_channels<1, true>(reduction, x, window, n, c, static_cast<int>(end - c));
   }

@@ -244,7 +244,7 @@ struct Spread {
   void channel_range(const X& x, DX dx, Index n, Index c, Index end) const {
     for (; c + B * N <= end; c += B * N) channels<B, false>(x, dx, n, c, N);
     if constexpr (B > 1) {
-      channel_range<B / 2>(x, dx, n, c, end);
+      channel_range<smaller_block<B>>(x, dx, n, c, end);
     } else if (c < end) {
       channels<1, true>(x, dx, n, c, static_cast<int>(end - c));
     }
