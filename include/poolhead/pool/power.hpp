@@ -230,7 +230,9 @@ struct PowerGradient {
           excess = less_one * ((numbers(1.0) + quotient) * (numbers(1.0) + quotient * quotient));
       }
       sums.excess = sums.excess + simd::convert<double>(valid.select(0, excess, numbers(0.0)));
-      sums.product = sums.product + simd::convert<double>(valid.select(0, whole * log, numbers(0.0)));
+      // 0 ln 0 is 0.
+      const W product = simd::select(whole == numbers(0.0), whole, whole * log);
+      sums.product = sums.product + simd::convert<double>(valid.select(0, product, numbers(0.0)));
     } else if (kind.exponent == 0) {
       power = simd::exp2(shared.less_one.template as<C>() * simd::log2(quotient, less_one).value());
     }
