@@ -66,7 +66,8 @@ constexpr int channel_block() {
   return static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(fit, 1, 8))));
 }
 
-/// What is left of the channels goes in smaller blocks; every size costs its users' compilers as much as the first.
+/// What is left of the channels goes in smaller blocks; every size costs its users' compilers as much as the
+/// first.
 template <int B>
 inline constexpr int smaller_block = B > 4 ? 2 : 1;
 
@@ -166,9 +167,13 @@ POOLHEAD_INLINE State merge_lanes(const R& reduction, State* states) {
     return merge_lanes<H / 2>(reduction, states);
 }
 
+// The two functions that follow are not inlined: each device and each block of code that calls a pool would
+// have a copy of its own.
+
 /// Channels c .. c + count - 1 (count <= N) of sample n, NCHW.
 template <class R, class X>
-void reduce_planes(const R& reduction, const X& x, const Window& window, Index n, Index c, int count) {
+[[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, const Window& window, Index n, Index c,
+                                     int count) {
   using A = typename R::Accumulator;
   constexpr int N = reduction_lanes<R>;
   const Index positions = x.positions();
@@ -279,7 +284,8 @@ POOLHEAD_INLINE void reduce_channels(const R& reduction, const X& x, const Windo
 
 /// Channels c .. end - 1 of sample n, NHWC, in blocks of B vectors, then of fewer.
 template <int B, class R, class X>
-void reduce_channel_range(const R& reduction, const X& x, const Window& window, Index n, Index c, Index end) {
+[[gnu::noinline]] void reduce_channel_range(const R& reduction, const X& x, const Window& window, Index n,
+                                            Index c, Index end) {
   constexpr int N = reduction_lanes<R>;
   for (; c + B * N <= end; c += B * N) reduce_channels<B, false>(reduction, x, window, n, c, N);
   if constexpr (B > 1) {

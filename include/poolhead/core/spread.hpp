@@ -141,7 +141,7 @@ struct Spread {
   /// One plane of channel c, NCHW. base: what the row gradients add to it, or null where they are asked row by
   /// row.
   template <class X, class DX>
-  void plane(const X& x, DX dx, Index n, Index c, const A* base) const {
+  [[gnu::noinline]] void plane(const X& x, DX dx, Index n, Index c, const A* base) const {
     const SharedLane<A, I> lanes;
     const auto* values = x.sample(n) + c * x.positions();
     [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
@@ -241,7 +241,7 @@ struct Spread {
   }
 
   template <int B, class X, class DX>
-  void channel_range(const X& x, DX dx, Index n, Index c, Index end) const {
+  [[gnu::noinline]] void channel_range(const X& x, DX dx, Index n, Index c, Index end) const {
     for (; c + B * N <= end; c += B * N) channels<B, false>(x, dx, n, c, N);
     if constexpr (B > 1) {
       channel_range<smaller_block<B>>(x, dx, n, c, end);
