@@ -302,8 +302,8 @@ struct GeneralizedMeanOracle {
         const Real y = value(plane, Real(exponent(c)));
         for (std::size_t s = 0; s < plane.size(); ++s)
           if (!(plane[s] < Real(eps)))
-            dx.plane(n, c)[s] = dy(n, c) / static_cast<Real>(plane.size()) *
-                                std::pow(plane[s] / y, Real(exponent(c)) - 1);
+            dx.plane(n, c)[s] =
+                dy(n, c) / static_cast<Real>(plane.size()) * std::pow(plane[s] / y, Real(exponent(c)) - 1);
       }
     return dx;
   }

@@ -96,6 +96,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
     A means[N];
     simd::store(means, result);
     for (int i = 0; i < count; ++i) {
+      if (std::isfinite(means[i])) continue;  // its neighbours are no reason to take it again
       double sum = 0.0;
       for (Index row = 0; row < window.rows; ++row) {
         const Index first = window.first + row * window.step;
