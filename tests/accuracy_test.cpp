@@ -1,0 +1,150 @@
+// The bounds of accuracy on planes of a million positions, and of data that is hard to sum.
+#include <poolhead/poolhead.hpp>
+
+#include "support/catch.hpp"
+#include "support/pool_check.hpp"
+
+namespace ph = poolhead;
+using namespace ph::test;
+using ph::Index;
+
+namespace {
+
+/// Both signs, over twenty orders of magnitude.
+auto wide_range(std::uint64_t seed) {
+  return [=](Index n, Index c, Index s) {
+    const double sign = hash(seed, n, c, s) % 2 == 0 ? 1 : -1;
+    return sign * std::pow(10.0, noise(seed + 1, 0, 10)(n, c, s));
+  };
+}
+
+/// Whether dx is within 64 eps of its plane's largest element: on long planes that says more than 64 eps of 1.
+template <class T, class Real>
+bool is_close(const Planes<Real>& dx, const Planes<Real>& reference) {
+  Real largest = 0;
+  Real worst = 0;
+  for (std::size_t i = 0; i < dx.values.size(); ++i) {
+    largest = std::max(largest, std::abs(reference.values[i]));
+    const Real error = std::abs(dx.values[i] - reference.values[i]);
+    if (!(error <= worst)) worst = error;
+  }
+  return worst <= 64 * widen<Real>(std::numeric_limits<T>::epsilon()) * largest;
+}
+
+/// The answer and the parameters' gradient to within their bounds, and dx. scale: see parameter_bound.
+template <class Pool, class Oracle, class Type>
+std::string difference(const Pool& pool, const Oracle& oracle, const Map<Type>& x, double scale = 1) {
+  using T = typename Type::Scalar;
+  const RowTensor<T> dy = noise_rows<T>(pool, x.extents);
+  const PoolRun run(pool, x, dy);
+  const auto planes = planes_of(x);
+  const auto g = table_of(dy);
+  if (std::string found = answer_difference(run.y, oracle, planes); !found.empty()) return found;
+  if (std::string found =
+          parameter_difference(run.parameters(), oracle.parameter_gradient(planes, g), g, x.extents, scale);
+      !found.empty())
+    return found;
+  return is_close<T>(planes_of(run.dx), oracle.backward(planes, g)) ? "" : "dx is wrong";
+}
+
+constexpr Extents large{1, 1, 1000, 1000};
+
+template <class T>
+GeneralizedMeanOracle gem_oracle(double p) {
+  return {{p}, widen<double>(ph::GeneralizedMeanPool<T>().eps)};
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("averages of a million positions", "[accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>, Nchw<double>) {
+  using T = typename TestType::Scalar;
+  const auto check = [](auto generator) {
+    const Map<TestType> x(large, generator);
+    CHECK(difference(ph::GlobalAveragePool{}, AverageOracle{}, x) == "");
+    CHECK(difference(ph::AverageMaxPool{}, AverageMaxOracle{}, x) == "");
+    CHECK(difference(ph::GlobalMaxPool{}, MaxOracle{}, x) == "");
+    const std::vector<Index> levels{2, 3};
+    CHECK(forward_difference(ph::SpatialPyramidPool(levels), pyramid_oracle(levels, false), x) == "");
+  };
+  check(noise(1));
+  check(noise(2, 1e4));
+  check(denormals<T>(3));
+  if (sizeof(T) > 2) check(wide_range(4));
+  // Masked, half of it.
+  const Map<TestType> x(large, noise(5, 1e4));
+  RowTensor<bool> mask(1, large.positions());
+  std::vector<Reference<T>> valid;
+  for (Index s = 0; s < mask.size(); ++s) {
+    mask(0, s) = hash(6, 0, 0, s) % 2 == 0;
+    if (mask(0, s)) valid.push_back(widen<Reference<T>>(x(0, 0, s)));
+  }
+  const RowTensor<T> y = ph::GlobalAveragePool{}(ph::masked(x.view(), mask));
+  const std::span<const Reference<T>> plane(valid);
+  CHECK(is_within(y(0, 0), AverageOracle::value(plane), AverageOracle::value_bound<T>(plane)));
+}
+
+TEMPLATE_TEST_CASE("an average is as good beside a plane that is not finite", "[accuracy]", Nchw<float>,
+                   Nhwc<float>, Nchw<double>, Nhwc<double>) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double value : {nan, std::numeric_limits<double>::infinity()})
+    for (const Extents& e : {Extents{1, 9, 100, 100}, {2, 9, 1, 50}}) {
+      const auto generator = [&](auto of) {
+        return [=](Index n, Index c, Index s) { return c == 3 && s == 7 ? value : of(n, c, s); };
+      };
+      CHECK(forward_difference(ph::GlobalAveragePool{}, AverageOracle{},
+                               Map<TestType>(e, generator(wide_range(7)))) == "");
+      CHECK(forward_difference(ph::GlobalAveragePool{}, AverageOracle{},
+                               Map<TestType>(e, generator(noise(8, 1e4)))) == "");
+      const RowTensor<typename TestType::Scalar> clean =
+          ph::GlobalAveragePool{}(Map<TestType>(e, noise(8, 1e4)).view());
+      const RowTensor<typename TestType::Scalar> beside =
+          ph::GlobalAveragePool{}(Map<TestType>(e, generator(noise(8, 1e4))).view());
+      for (Index c = 0; c < 9; ++c)
+        if (c != 3) CHECK(clean(0, c) == beside(0, c));
+    }
+}
+
+TEMPLATE_TEST_CASE("powers of a million positions", "[accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>) {
+  using T = typename TestType::Scalar;
+  const auto check = [](auto generator, double scale) {
+    const Map<TestType> x(large, generator);
+    for (const double p : {3.0, 3.5}) {
+      CAPTURE(p);
+      CHECK(difference(ph::GlobalLpPool(p), LpOracle(p), x) == "");
+      CHECK(difference(ph::GeneralizedMeanPool<T>(narrow<T>(p)), gem_oracle<T>(p), x, scale) == "");
+    }
+  };
+  check(noise(9), 1);
+  check(wide_range(11), 1e10);
+  const Map<TestType> tiny(large, denormals<T>(12));
+  CHECK(difference(ph::GlobalLpPool(3.5), LpOracle(3.5), tiny) == "");
+}
+
+TEMPLATE_TEST_CASE("exponentials of a million positions", "[accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>) {
+  using T = typename TestType::Scalar;
+  const auto check = [](auto generator, double scale) {
+    const Map<TestType> x(large, generator);
+    for (const double r : {0.0625, 2.0}) {
+      CAPTURE(r);
+      CHECK(difference(ph::LogSumExpPool<T>(narrow<T>(r)), LogSumExpOracle(r), x, scale) == "");
+    }
+    CHECK(difference(ph::SoftPool{}, SoftOracle{}, x, scale) == "");
+  };
+  check(noise(13), 1);
+  check(noise(14, 1e4), 1e4);
+  check(noise(15, 0, 50), 50);  // peaked
+  check(denormals<T>(16), 1);
+}
+
+TEMPLATE_TEST_CASE("attention over a million positions", "[accuracy]", Nchw<float>, Nhwc<float>) {
+  using Attention = ph::AttentionPool<float>;
+  for (const auto kind : {Attention::softmax, Attention::sigmoid}) {
+    const Attention pool(2, 2, kind, 1);
+    const Extents two{1, 2, 1000, 1000};
+    CHECK(difference(pool, AttentionOracle(pool), Map<TestType>(two, noise(18, 0, 50)), 50) == "");
+    CHECK(difference(pool, AttentionOracle(pool), Map<TestType>(two, noise(19, 1e4)), 1e4) == "");
+  }
+}
