@@ -57,18 +57,18 @@ void append(std::string& out, const TensorExtents<Layout>& tensor) {
 }
 
 /// Multiplies extents; throws ShapeError when one is negative or the product does not fit an Index.
-inline Index checked_size(std::span<const Index> extents, std::string_view call) {
+inline Index checked_size(std::span<const Index> extents, std::string_view type, std::string_view call = {}) {
   Index size = 1;
   bool overflow = false;
   bool empty = false;
   for (Index extent : extents) {
     if (extent < 0) {
-      fail<ShapeError>(call, ": extents are ", extents, ", expected none below 0");
+      fail<ShapeError>(type, call, ": extents are ", extents, ", expected none below 0");
     }
     empty = empty || extent == 0;
     overflow = __builtin_mul_overflow(size, extent == 0 ? 1 : extent, &size) || overflow;
   }
-  if (overflow) fail<ShapeError>(call, ": extents are ", extents, ", expected a product below 2^63");
+  if (overflow) fail<ShapeError>(type, call, ": extents are ", extents, ", expected a product below 2^63");
   return empty ? 0 : size;
 }
 

@@ -181,10 +181,36 @@ class AnyPool : public PoolCalls<AnyPool<T>> {
     bool same = cache.heads.size() == heads.size();
     for (std::size_t i = 0; same && i < heads.size(); ++i) same = cache.heads[i].index() == heads[i].index();
     if (!same) detail::fail<ValueError>(name, call, ": the cache was made for other heads");
-    each(cache, [&](const auto& pool, const auto& own, Index) { pool.check_size(call, own); });
+    each(cache, [&](const auto& pool, const auto& own, Index) {
+      if (own.shape != cache.shape)
+        detail::fail<ValueError>(name, call, ": the cache of a head is of another shape than the whole");
+      pool.check_size(call, own);
+    });
   }
   void check_contents(const Cache<T>& cache) const {
-    each(cache, [&](const auto& pool, const auto& own, Index) { pool.check_contents(own); });
+    each(cache, [&](const auto& pool, const auto& own, Index) {
+      detail::check_filled(pool.name, own.filled);
+      pool.check_contents(own);
+    });
+  }
+  void check_gradient(const AnyPool& gradient) const {
+    bool same = gradient.heads.size() == heads.size();
+    for (std::size_t i = 0; same && i < heads.size(); ++i) same = gradient.heads[i].index() == heads[i].index();
+    if (!same) detail::fail<ValueError>(name, "::backward: the gradient is of other heads");
+    PoolCalls<AnyPool>::check_gradient(gradient);
+  }
+  /// Before any head has run.
+  template <bool masked>
+  void check_takes_mask() const {
+    if constexpr (masked) {
+      for (const Head& head : heads) {
+        std::visit(
+            [](const auto& pool) {
+              if (!pool.takes_mask) detail::fail<ValueError>(name, ": ", pool.name, " takes no mask");
+            },
+            head);
+      }
+    }
   }
   template <class I, class X>
   auto inference(const X&, const Rows<T>& y) const {

@@ -80,6 +80,8 @@ class AttentionPool : public PoolCalls<AttentionPool<T>> {
     const Index channels = hidden.weight.dimension(1);
     if (shape.channels != channels)
       detail::fail<ShapeError>(name, call, ": x has ", shape.channels, " channels, expected ", channels);
+    if (units < 1)
+      detail::fail<ShapeError>(name, call, ": there are ", units, " hidden channels, expected at least 1");
     if (hidden.bias.size() != units || score.weight.dimension(0) != 1 || score.weight.dimension(1) != units ||
         score.bias.size() != 1)
       detail::fail<ShapeError>(name, call, ": parameters disagree: hidden.weight is [", units, ", ", channels,
@@ -124,7 +126,7 @@ class AttentionStream {
  public:
   AttentionStream(const AttentionPool<T>& pool, Index batch, Index channels)
       : pool_(pool), batch_(batch), channels_(channels) {
-    detail::checked_size(std::array{batch, channels}, "start");
+    detail::checked_size(std::array{batch, channels}, AttentionPool<T>::name, "::start");
     FeatureShape shape;
     shape.channels = channels;
     pool_.check_parameters("::start", shape);

@@ -46,7 +46,7 @@ struct Grids {
                          " bins, expected at least 1 x 1");
       const Index size = checked_size(std::array{std::max<Index>(shape.batch, 1),
                                                  std::max<Index>(shape.channels, 1), grid.rows, grid.columns},
-                                      call);
+                                      type, call);
       if (__builtin_add_overflow(total, size, &total))
         fail<ShapeError>(type, call, ": there are 2^63 features and more");
     }

@@ -77,7 +77,11 @@ class ConcatPool : public PoolCalls<ConcatPool<Pools...>> {
   }
   template <Scalar T>
   void check_contents(const Cache<T>& cache) const {
-    each([&](auto i) { std::get<i>(heads).check_contents(std::get<i>(cache.heads)); });
+    each([&](auto i) {
+      detail::check_filled(std::tuple_element_t<i, std::tuple<Pools...>>::name,
+                           std::get<i>(cache.heads).filled);
+      std::get<i>(heads).check_contents(std::get<i>(cache.heads));
+    });
   }
   template <class C>
   void set_filled(C& cache) const {

@@ -218,13 +218,15 @@ struct WideCache : PoolCache {
     planes.resize(numbers, shape.batch, shape.channels);
     if (has_parameter) shares.reserve(shape.batch * shape.channels);
   }
-  void check_size(std::string_view type, std::string_view call, Index numbers) const {
+  void check_size(std::string_view type, std::string_view call, Index numbers, bool has_parameter) const {
     if (planes.dimension(0) != numbers || planes.dimension(1) != shape.batch ||
         planes.dimension(2) != shape.channels) {
       fail<ValueError>(type, call, ": the cache holds [", planes.dimension(0), ", ", planes.dimension(1), ", ",
                        planes.dimension(2), "] numbers, expected [", numbers, ", ", shape.batch, ", ",
                        shape.channels, "]");
     }
+    if (const Index size = shape.batch * shape.channels; has_parameter && shares.size() < size)
+      fail<ValueError>(type, call, ": the cache has room for ", shares.size(), " shares, expected ", size);
   }
 };
 

@@ -87,7 +87,7 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   }
   void prepare(Cache<T>& cache) const { cache.resize(1, true); }
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call, 1);
+    cache.detail::WideCache::check_size(name, call, 1, true);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {

@@ -61,7 +61,7 @@ class GlobalLpPool : public PoolCalls<GlobalLpPool>, public StreamCalls<GlobalLp
   }
   template <Scalar T>
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call, 1);
+    cache.detail::WideCache::check_size(name, call, 1, false);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {

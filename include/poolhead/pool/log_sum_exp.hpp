@@ -153,7 +153,7 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   }
   void prepare(Cache<T>& cache) const { cache.resize(3, true); }
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call, 3);
+    cache.detail::WideCache::check_size(name, call, 3, true);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {

@@ -237,6 +237,19 @@ class PoolCalls {
   void check_size(std::string_view, const C&) const {}
   template <class C>
   void check_contents(const C&) const {}
+  /// Throws where a value is no gradient of this pool: ShapeError where a parameter has another shape.
+  void check_gradient(const Derived& gradient) const {
+    visit_parameters_together(
+        [](std::string_view parameter, const auto& own, const auto& other) {
+          if (!std::ranges::equal(own.shape(), other.shape()))
+            detail::fail<ShapeError>(Derived::name, "::backward: the gradient of ", parameter, " is ",
+                                     other.shape(), ", expected ", own.shape());
+        },
+        self(), gradient);
+  }
+  /// Throws ValueError where the pool takes no mask, but the map has one.
+  template <bool masked>
+  void check_takes_mask() const {}
   /// Called by forward when the cache holds all that backward needs.
   template <class C>
   void set_filled(C& cache) const {
@@ -261,6 +274,7 @@ class PoolCalls {
                   "poolhead: the pool's parameters must have the scalar type of the feature map");
     detail::check_input<typename X::Layout>(Derived::name, call, input.shape());
     self().check_parameters(call, input.shape());
+    self().template check_takes_mask<detail::is_masked<std::remove_const_t<decltype(input)>>>();
     detail::check_mask(Derived::name, call, input);
     return input;
   }
@@ -288,6 +302,7 @@ class PoolCalls {
       check_cache<X, C>("::backward", input.shape(), cache);
       detail::check_filled(Derived::name, cache.filled);
       self().check_contents(cache);
+      if (gradient != nullptr) self().check_gradient(*gradient);
       const auto to = [&] {
         if constexpr (wanted) {
           const auto input_gradient = detail::as_input_gradient<X>(dx);

@@ -198,8 +198,13 @@ struct PowerGradient {
     if constexpr (Kind::learnable) {
       W difference = wide - shared.y.template as<C>();
       if constexpr (std::same_as<C, Accumulator>) difference = difference - shared.y_rest;
-      quotient = wide * shared.inverse.template as<C>();
-      less_one = difference * shared.inverse.template as<C>();
+      if constexpr (std::same_as<C, double>) {  // whose inverse could overflow
+        quotient = wide / shared.y.wide;
+        less_one = difference / shared.y.wide;
+      } else {
+        quotient = wide * shared.inverse.narrow;
+        less_one = difference * shared.inverse.narrow;
+      }
     } else {
       // y may be so small that floats hold a few of its digits only.
       const Wide whole = simd::convert<double>(base) / shared.y.wide;

@@ -111,7 +111,7 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
   }
   template <Scalar T>
   void check_size(std::string_view call, const Cache<T>& cache) const {
-    cache.detail::WideCache::check_size(name, call, 3);
+    cache.detail::WideCache::check_size(name, call, 3, false);
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {

@@ -47,7 +47,7 @@ class PoolStream {
 
  public:
   PoolStream(const P& pool, Index batch, Index channels) : pool_(pool), batch_(batch), channels_(channels) {
-    detail::checked_size(std::array{batch, channels}, "start");
+    detail::checked_size(std::array{batch, channels}, P::name, "::start");
     if (channels == 0)
       detail::fail<ShapeError>(P::name, "::start: there are 0 channels, expected at least one");
     FeatureShape shape;
