@@ -195,6 +195,22 @@ POOL_TEST("a plane of nothing above eps gives eps, and no gradient", "[pool][ora
   CHECK(pool_difference(pool, GeneralizedMeanOracle{{rounded<T>(3)}, 0.5}, one) == "");
 }
 
+POOL_TEST("without eps the smallest numbers are numbers, too", "[pool][oracle]") {
+  using T = typename TestType::Scalar;
+  const auto small = [](Index n, Index c, Index s) { return std::abs(denormals<T>(7)(n, c, s)); };
+  for (const Extents& e : {Extents{1, 5, 1, 3}, {1, 9, 1, 37}})
+    for (const double p : {1.0, 2.0, 2.5, 8.0}) {
+      CAPTURE(e, p);
+      auto pool = gem<T>(p);
+      pool.eps = 0;
+      const GeneralizedMeanOracle oracle{{rounded<T>(p)}, 0};
+      REQUIRE(pool_difference(pool, oracle, Map<TestType>(e, small)) == "");
+      REQUIRE(pool_difference(pool, oracle, Map<TestType>(e, [&](Index n, Index c, Index s) {
+                                return s % 3 == 0 ? 64 * small(n, c, s) : 0.0;
+                              })) == "");
+    }
+}
+
 POOL_TEST("the norm of zeros is 0 and has no gradient", "[pool][oracle]") {
   using T = typename TestType::Scalar;
   for (const double p : {1.0, 1.5, 2.0, 3.0, 4.0, 7.0}) {

@@ -155,6 +155,11 @@ TEMPLATE_TEST_CASE("a stream of tiles gives what the map gives", "[stream]", flo
     REQUIRE(any_difference(Map<Type>(e, noise(2, 5))) == "");
     REQUIRE(any_difference(Map<Type>(e, ties(3, 3))) == "");
     REQUIRE(any_difference(Map<Type>(e, signed_zeros(4))) == "");
+    // Zeros of both signs above -1: the first of them, in whichever tile and wherever in it.
+    const auto late_zeros = [](Index n, Index c, Index s) {
+      return hash(13, n, c, s) % 3 != 0 ? -1.0 : signed_zeros(4)(n, c, s);
+    };
+    REQUIRE(stream_difference(ph::GlobalMaxPool{}, MaxOracle{}, Map<Type>(e, late_zeros), true) == "");
   }
 }
 

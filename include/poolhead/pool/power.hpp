@@ -224,7 +224,13 @@ struct PowerGradient {
         const auto both = simd::exp2_less_one(shared.p.template as<C>() * log);
         whole = both.power;
         excess = both.less_one;
-        power = simd::select(whole == numbers(0.0), whole, whole / quotient);
+        // 0^(p - 1) is 0, 1 or infinite.
+        const W rate = shared.less_one.template as<C>();
+        const W nothing = numbers(0.0);
+        const W of_zero = simd::select(
+            rate > nothing, nothing,
+            simd::select(rate == nothing, numbers(1.0), numbers(std::numeric_limits<double>::infinity())));
+        power = simd::select(whole == nothing, of_zero, whole / quotient);
       } else {
         whole = power * quotient;
         // q^p - 1 = (q - 1)(1 + q + ... + q^(p - 1))
