@@ -7,9 +7,9 @@ build=$root/build/tests
 jobs=$(getconf _NPROCESSORS_ONLN)
 
 . "$root/cmake/install_packages.sh"
-install_packages g++ make cmake libeigen3-dev catch2 libbenchmark-dev libcli11-dev nlohmann-json3-dev zlib1g-dev
+install_packages g++ make cmake libeigen3-dev catch2 libcli11-dev nlohmann-json3-dev zlib1g-dev
 
-cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release
+cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPOOLHEAD_BUILD_BENCH=OFF
 cmake --build "$build" --parallel "$jobs"
 
 results=$build/results.xml

@@ -1,0 +1,17 @@
+#include <poolhead/pool/generalized_mean.hpp>
+
+#include "harness.hpp"
+
+namespace poolhead::bench {
+
+void add_generalised_means() {
+  for (const double p : {1.0, 2.0, 3.0, 4.0, 2.7})
+    add_pool(
+        {.name = detail::message("GeM-", p), .peer = {PeerKind::generalized_mean, p}, .backward_reads_x = true},
+        [p]<class T>(Index) { return GeneralizedMeanPool<T>(test::narrow<T>(p)); },
+        [](const auto& pool) {
+          return test::GeneralizedMeanOracle{{test::widen<double>(pool.p(0))}, static_cast<double>(pool.eps)};
+        });
+}
+
+}  // namespace poolhead::bench

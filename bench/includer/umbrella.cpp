@@ -1,0 +1,2 @@
+// What an includer pays in compile time, beside eigen.cpp.
+#include <poolhead/poolhead.hpp>
