@@ -1,11 +1,10 @@
 // One pass for several heads. A pool binds itself to its arguments and hands back a head; there are three
 // kinds.
-//   forward:  a reduction (core/reduce.hpp); bins: reduce_block(x, n, c, end) for a block of channels;
+//   forward:  a reduction (core/reduce.hpp); a block head: reduce_block(x, n, c, end) for a block of channels;
 //             whole: run(x, device), over the whole map
 //   backward: a gradient (core/spread.hpp); a row gradient (there, too); whole: run(x, dx, adds, device),
 //             where adds says whether to add to dx or to overwrite it
-// Reductions walk together, in registers; bins then find the block of channels in the cache; dx is written
-// once.
+// Reductions walk together; block heads then find the block of channels in the cache; dx is written once.
 #pragma once
 
 #include "poolhead/core/spread.hpp"
@@ -45,6 +44,15 @@ inline constexpr bool has_rows = requires {
   requires H::has_rows;
 };
 
+/// Whether a reduction has anything to do in this call; those that always have need not say so.
+template <class R>
+bool is_active(const R& reduction) {
+  if constexpr (requires { reduction.active(); })
+    return reduction.active();
+  else
+    return true;
+}
+
 /// The members of a tuple for which Kind says true.
 template <class Kind, class... Members>
 auto filter(Kind kind, const std::tuple<Members...>& members) {
@@ -61,16 +69,6 @@ auto filter(Kind kind, const std::tuple<Members...>& members) {
       members);
 }
 
-/// How many channel vectors of NHWC a pass takes at a time: what its reductions hold in registers, or, where
-/// there are bins alone, a few.
-template <class... Reductions>
-constexpr int walking_block() {
-  if constexpr (sizeof...(Reductions) > 0)
-    return channel_block<FusedReduction<Reductions...>>();
-  else
-    return 4;
-}
-
 /// Runs heads forward over x. The shape has been checked: at least one channel and one position.
 template <class X, class H, Device D>
 void run_forward(const X& x, const H& head, const D& device) {
@@ -80,29 +78,37 @@ void run_forward(const X& x, const H& head, const D& device) {
   const auto heads = flatten(head);
   const auto reductions =
       filter([]<class M>(const M&) { return std::bool_constant<is_reduction<M>>{}; }, heads);
-  const auto bins = filter([]<class M>(const M&) { return std::bool_constant<has_blocks<M>>{}; }, heads);
+  const auto block_heads = filter([]<class M>(const M&) { return std::bool_constant<has_blocks<M>>{}; }, heads);
   const auto wholes = filter(
       []<class M>(const M&) { return std::bool_constant < !is_reduction<M> && !has_blocks < M >> {}; }, heads);
   constexpr bool any_reduction = std::tuple_size_v < std::remove_const_t < decltype(reductions) >>> 0;
-  constexpr bool any_bins = std::tuple_size_v < std::remove_const_t < decltype(bins) >>> 0;
+  constexpr bool any_blocks = std::tuple_size_v < std::remove_const_t < decltype(block_heads) >>> 0;
 
-  if constexpr (any_reduction || any_bins) {
+  if constexpr (any_reduction || any_blocks) {
     std::apply(
         [&]<class... R>(const R&... reduction) {
-          constexpr int B = planes ? 1 : walking_block<R...>();
-          const Index groups = (x.channels() + B * N - 1) / (B * N);
-          const double bytes = static_cast<double>(std::min<Index>(x.channels(), B * N)) *
-                               static_cast<double>(x.positions()) * static_cast<double>(sizeof(T));
-          parallel_for(device, x.batch() * groups, bytes, [&](Index begin, Index end) {
+          const double bytes = static_cast<double>(x.size()) * static_cast<double>(sizeof(T));
+          ChannelBlocks blocks{N, (x.channels() + N - 1) / N};
+          if constexpr (planes && any_blocks)
+            blocks = plane_blocks<Accumulator<T>>(x.shape());
+          else if constexpr (!planes)
+            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)),
+                                       any_blocks, bytes, device);
+          const bool walks = (false || ... || is_active(reduction));
+          const Index items = x.batch() * blocks.count;
+          parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
             for (Index item = begin; item < end; ++item) {
-              const Index n = item / groups;
-              const Index c = item % groups * (B * N);
-              const Index last = std::min<Index>(c + B * N, x.channels());
-              if constexpr (sizeof...(R) == 1)
-                (reduce_window(reduction, x, whole_plane(x.shape()), n, c, last), ...);
-              else if constexpr (any_reduction)
-                reduce_window(FusedReduction<R...>{{reduction...}}, x, whole_plane(x.shape()), n, c, last);
-              std::apply([&](const auto&... bin) { (bin.reduce_block(x, n, c, last), ...); }, bins);
+              const Index n = item / blocks.count;
+              const Index c = item % blocks.count * blocks.channels;
+              const Index last = std::min(c + blocks.channels, x.channels());
+              if constexpr (sizeof...(R) == 1) {
+                if (walks) (reduce_window(reduction, x, whole_plane(x.shape()), n, c, last), ...);
+              } else if constexpr (any_reduction) {
+                if (walks)
+                  reduce_window(FusedReduction<R...>{{reduction...}}, x, whole_plane(x.shape()), n, c, last);
+              }
+              std::apply([&](const auto&... blocks_of) { (blocks_of.reduce_block(x, n, c, last), ...); },
+                         block_heads);
             }
           });
         },

@@ -40,16 +40,6 @@ struct SomeLanes {
 
 namespace detail {
 
-/// f(integral_constant<int, 0>) ... f(integral_constant<int, N - 1>), so that arrays indexed by the argument
-/// live in registers.
-template <int N, class F>
-POOLHEAD_INLINE void unroll(const F& f) {
-  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
-    (f(std::integral_constant<int, I>{}), ...);
-  }
-  (std::make_integer_sequence<int, N>{});
-}
-
 /// Writes lanes to the channels c .. c + count - 1 of row n. Rows of bins have an overload of their own.
 template <class T, class A, int N>
 POOLHEAD_INLINE void put(const Rows<T>& y, Index n, Index c, const simd::Vec<A, N>& value, int count) {
@@ -57,7 +47,7 @@ POOLHEAD_INLINE void put(const Rows<T>& y, Index n, Index c, const simd::Vec<A, 
 }
 
 /// NCHW: the lanes of a vector are positions of one channel, so they share its value. Positions arrive as I,
-/// elements as A, and doubles as they are.
+/// elements as A.
 template <class A, class I>
 struct SharedLane {
   static constexpr int N = simd::lanes<A>;
@@ -67,21 +57,9 @@ struct SharedLane {
   POOLHEAD_INLINE auto operator()(const T* p) const {
     return simd::splat<A, N>(static_cast<A>(*p));
   }
-  POOLHEAD_INLINE auto wide(const double* p) const { return simd::splat<double, N>(*p); }
-  /// What all lanes of a channel together hold, in every one of them.
-  POOLHEAD_INLINE auto total(const simd::Vec<double, N>& sum) const {
-    double each[N];
-    std::memcpy(each, &sum, sizeof each);
-    double total = 0.0;
-    for (const double lane : each) total += lane;
-    return simd::splat<double, N>(total);
-  }
-  POOLHEAD_INLINE void store(double* p, const simd::Vec<double, N>& value) const {
-    simd::store_first(p, value, 1);
-  }
 };
 
-/// NHWC: the lanes are `count` consecutive channels.
+/// The lanes are `count` consecutive channels. Doubles arrive as they are.
 template <class A, class I>
 struct ChannelLanes {
   static constexpr int N = simd::lanes<A>;
@@ -95,7 +73,6 @@ struct ChannelLanes {
     return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
   }
   POOLHEAD_INLINE auto wide(const double* p) const { return simd::load_array<N>(p, count); }
-  POOLHEAD_INLINE auto total(const simd::Vec<double, N>& sum) const { return sum; }
   POOLHEAD_INLINE void store(double* p, const simd::Vec<double, N>& value) const {
     simd::store_first(p, value, count);
   }

@@ -16,21 +16,26 @@
 //   };
 //
 // A reduction whose sums are relative to a maximum also has `static constexpr bool scans = true` and
-//     bool wants_scan() const;
-//     V scan(V top, const Vec (&x)[K], const Valid&) const;         // the larger of top and x
-//     void raise(State&, const V& top) const;                       // no x until the next raise is larger
-// and finds each part of a plane already in the cache when it accumulates it.
+//     Top scan_start() const;                          // Top: zip as State, and static merge(a, b)
+//     Top scan(Top top, const Vec (&x)[K], const Valid&) const;     // the larger of top and x
+//     void raise(State&, const Top&) const;                         // no x until the next raise is larger
+// and its State
+//     struct Sums { zip, static merge(a, b) } sums;    // relative to the maxima
+//     State lane(int i) const;                         // in NCHW: the i-th channel's for all lanes, sums empty
+//     void add(const Sums&);
+// It finds each part of a plane already in the cache when it accumulates it, and walks alone.
 //
 // In NHWC a lane is a channel throughout. In NCHW a lane is every N-th position of one plane; the lanes of N
 // planes are merged together, in log2 N rounds that halve their number, until a lane is a channel again.
 // Which thread runs, and where a block ends, never changes the order in which a channel's elements are folded.
 #pragma once
 
+#include "poolhead/core/buffer.hpp"
 #include "poolhead/core/device.hpp"
 #include "poolhead/core/lanes.hpp"
 #include "poolhead/core/mask.hpp"
+#include "poolhead/core/tile.hpp"
 
-#include <bit>
 #include <tuple>
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -56,20 +61,10 @@ inline constexpr bool scans = requires {
   requires R::scans;
 };
 
-/// How many channel vectors share one walk over the positions: what half of the registers hold, or, where a
-/// call for each of them does the work, a few cache lines.
-template <class R>
-constexpr int channel_block() {
-  if constexpr (scans<R>) return 4;
-  constexpr int fit =
-      simd::register_count / 2 * simd::register_bytes / static_cast<int>(sizeof(typename R::State));
-  return static_cast<int>(std::bit_floor(static_cast<unsigned>(std::clamp(fit, 1, 8))));
-}
-
-/// What is left of the channels goes in smaller blocks; every size costs its users' compilers as much as the
-/// first.
-template <int B>
-inline constexpr int smaller_block = B > 4 ? 2 : 1;
+/// How many elements of a plane, or of all planes of a sample in NHWC, are scanned before they are accumulated:
+/// they stay in a cache of the first or the second level.
+inline constexpr Index scanned_elements = 4096;
+inline constexpr Index scanned_sample_elements = 65536;
 
 /// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
 /// NCHW: four vectors at a time, then the rest. mask: the sample's, or null.
@@ -124,33 +119,16 @@ POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, co
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   constexpr int N = simd::lanes<A>;
-  const auto accumulate = [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
-    const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
-    reduction.accumulate(state, x, at, valid);
-  };
-  if constexpr (scans<R>) {
-    if (reduction.wants_scan()) {
-      constexpr Index part = 4096;
-      for (; begin < end; begin += part) {
-        const Index stop = std::min(begin + part, end);
-        auto top = reduction.scan_start();
-        walk_plane<masked, A>(
-            plane, begin, stop,
-            mask, [&](const auto& x, Index, const auto& valid) __attribute__((always_inline)) {
-              top = reduction.scan(top, x, valid);
-            });
-        reduction.raise(state, reduction.scan_lanes(top));
-        walk_plane<masked, A>(plane, begin, stop, mask, accumulate);
-      }
-      return;
-    }
-  }
-  walk_plane<masked, A>(plane, begin, end, mask, accumulate);
+  walk_plane<masked, A>(
+      plane, begin, end, mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
+        const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
+        reduction.accumulate(state, x, at, valid);
+      });
 }
 
 /// Merges the lanes of states[0 .. 2 H - 1] until lane i of the answer holds all of states[i].
-template <int H, class R, class State>
-POOLHEAD_INLINE State merge_lanes(const R& reduction, State* states) {
+template <int H, class State, class Merge>
+POOLHEAD_INLINE State merge_lanes(State* states, const Merge& merge) {
   const auto lower = [](const auto& p, const auto& q) __attribute__((always_inline)) {
     return simd::lower<H>(p, q);
   };
@@ -158,13 +136,12 @@ POOLHEAD_INLINE State merge_lanes(const R& reduction, State* states) {
     return simd::upper<H>(p, q);
   };
   for (int i = 0; i < H; ++i) {
-    states[i] = reduction.merge(State::zip(lower, states[i], states[i + H]),
-                                State::zip(upper, states[i], states[i + H]));
+    states[i] = merge(State::zip(lower, states[i], states[i + H]), State::zip(upper, states[i], states[i + H]));
   }
   if constexpr (H == 1)
     return states[0];
   else
-    return merge_lanes<H / 2>(reduction, states);
+    return merge_lanes<H / 2>(states, merge);
 }
 
 // The two functions that follow are not inlined: each device and each block of code that calls a pool would
@@ -175,133 +152,192 @@ template <class R, class X>
 [[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, const Window& window, Index n, Index c,
                                      int count) {
   using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  using State = typename R::State;
   constexpr int N = reduction_lanes<R>;
   const Index positions = x.positions();
-  const auto* plane = x.sample(n) + c * positions;
+  const auto* const planes = x.sample(n) + c * positions;
   const unsigned char* const mask = mask_row(x, n);
-  typename R::State states[N];
-  for (int i = 0; i < N; ++i) {
-    // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-    auto state = reduction.identity(SharedLane<A, typename R::PositionLane>{}, n, c + std::min(i, count - 1));
-    if (i < count) {
-      for (Index row = 0; row < window.rows; ++row) {
-        const Index first = window.first + row * window.step;
-        reduce_run<is_masked<X>>(reduction, state, plane, first, first + window.columns, mask);
+  if constexpr (scans<R>) {
+    using Sums = typename State::Sums;
+    State all = reduction.identity(ChannelLanes<A, I>{count}, n, c);
+    for (Index row = 0; row < window.rows; ++row) {
+      Index begin = window.first + row * window.step;
+      const Index end = begin + window.columns;
+      for (; begin < end; begin += scanned_elements) {
+        const Index stop = std::min(begin + scanned_elements, end);
+        using Top = decltype(reduction.scan_start());
+        Top tops[N];
+        for (int i = 0; i < N; ++i) {
+          auto top = reduction.scan_start();
+          if (i < count)
+            walk_plane<is_masked<X>, A>(
+                planes + i * positions, begin, stop,
+                mask, [&](const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
+                  top = reduction.scan(top, group, valid);
+                });
+          tops[i] = top;
+        }
+        reduction.raise(all, merge_lanes<N / 2>(
+                                 tops, [](const Top& a, const Top& b)
+                                           __attribute__((always_inline)) { return Top::merge(a, b); }));
+        Sums sums[N];
+        for (int i = 0; i < N; ++i) {
+          State state = all.lane(i);
+          if (i < count) reduce_run<is_masked<X>>(reduction, state, planes + i * positions, begin, stop, mask);
+          sums[i] = state.sums;
+        }
+        all.add(merge_lanes<N / 2>(
+            sums,
+            [](const Sums& a, const Sums& b) __attribute__((always_inline)) { return Sums::merge(a, b); }));
       }
-      plane += positions;
     }
-    states[i] = state;  // until here in registers
+    reduction.finish(all, n, c, count);
+  } else {
+    State states[N];
+    for (int i = 0; i < N; ++i) {
+      // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
+      auto state = reduction.identity(SharedLane<A, I>{}, n, c + std::min(i, count - 1));
+      if (i < count) {
+        for (Index row = 0; row < window.rows; ++row) {
+          const Index first = window.first + row * window.step;
+          reduce_run<is_masked<X>>(reduction, state, planes + i * positions, first, first + window.columns,
+                                   mask);
+        }
+      }
+      states[i] = state;  // until here in registers
+    }
+    reduction.finish(merge_lanes<N / 2>(
+                         states, [&](const State& a, const State& b)
+                                     __attribute__((always_inline)) { return reduction.merge(a, b); }),
+                     n, c, count);
   }
-  reduction.finish(merge_lanes<N / 2>(reduction, states), n, c, count);
 }
 
-/// f(b, vectors, position of the first, valid) for the positions begin .. end - 1 of B vectors of channels,
-/// NHWC: four positions at a time, then one by one; those that the mask leaves out are passed over.
-template <int B, bool partial, bool masked, class A, class T, class F>
-POOLHEAD_INLINE void walk_channels(const T* channel, Index stride, Index begin, Index end, int count,
-                                   const unsigned char* mask, const F& f) {
+/// How many channels a pass takes at a time, and how many such blocks there are. No result depends on it.
+struct ChannelBlocks {
+  Index channels;
+  Index count;
+};
+
+/// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
+/// of N channels stays in the first-level cache and, where the block is visited more than once, its elements in
+/// the second. Where there are fewer samples than threads, the channels are shared out.
+template <int N, Device D>
+ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, bool revisited, double bytes,
+                             const D& device) {
+  constexpr Index line = 4 * N;
+  const Index lines = (x.channels + line - 1) / line;
+  Index most = std::max<Index>(16384 / (4 * static_cast<Index>(kept_bytes)), 1);
+  if (revisited) most = std::min(most, std::max<Index>(most_tile_elements / (x.positions() * line), 1));
+  const Index threads = thread_count(device, x.batch * lines, bytes / static_cast<double>(x.batch * lines));
+  const bool uneven = x.batch % threads != 0 && x.batch < 4 * threads;
+  const Index count = std::min(lines, std::max((lines + most - 1) / most, uneven ? threads : 1));
+  const Index channels = (lines + count - 1) / count * line;
+  return {channels, (x.channels + channels - 1) / channels};
+}
+
+/// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
+/// 1, NHWC, row by row as they lie in memory: four positions at a time, then one by one; those that the mask
+/// leaves out are passed over. v counts vectors of channels.
+template <bool masked, class A, class T, class F>
+POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
+                               const unsigned char* mask, const F& f) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
-  const auto load = [&](const T* q) __attribute__((always_inline)) {
-    if constexpr (partial)
-      return simd::load_first<A>(q, count);
-    else
-      return simd::load<A>(q);
-  };
-  const auto one_position = [&](Index s) __attribute__((always_inline)) {
-    if constexpr (masked)
-      if (mask[s] == 0) return;
-    unroll<B>([&](auto b) __attribute__((always_inline)) {
-      const V one[1] = {load(channel + s * stride + b * N)};
-      f(b, one, s, EveryLane{});
-    });
-  };
-  Index s = begin;
-  for (; s + 4 <= end; s += 4) {
-    if constexpr (masked) {
-      if (mask[s] == 0 || mask[s + 1] == 0 || mask[s + 2] == 0 || mask[s + 3] == 0) {
-        for (Index k = s; k < s + 4; ++k) one_position(k);
-        continue;
-      }
+  const Index whole = channels / N;
+  const auto rest = static_cast<int>(channels - whole * N);
+  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
+    constexpr int K = count;
+    const T* const p = row + s * stride;
+    V group[K];
+    for (Index v = 0; v < whole; ++v) {
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * stride + v * N); });
+      f(v, group, s, EveryLane{});
     }
-    const T* const p = channel + s * stride;
-    unroll<B>([&](auto b) __attribute__((always_inline)) {
-      const T* const q = p + b * N;
-      const V group[4] = {load(q), load(q + stride), load(q + 2 * stride), load(q + 3 * stride)};
-      f(b, group, s, EveryLane{});
+    if (rest == 0) return;
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      group[k] = simd::load_first<A>(p + k * stride + whole * N, rest);
     });
+    f(whole, group, s, EveryLane{});
+  };
+  const auto counts = [&](Index s) {
+    if constexpr (masked) return mask[s] != 0;
+    return true;
+  };
+  for (Index s = begin; s < end;) {
+    if (s + 4 <= end && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
+      positions(std::integral_constant<int, 4>{}, s);
+      s += 4;
+    } else {
+      if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
+      ++s;
+    }
   }
-  for (; s < end; ++s) one_position(s);
 }
 
-/// Channels c .. of sample n, NHWC: B whole vectors of channels, or (partial) the last count < N channels.
-template <int B, bool partial, class R, class X>
-POOLHEAD_INLINE void reduce_channels(const R& reduction, const X& x, const Window& window, Index n, Index c,
-                                     int count) {
+/// Channels c .. end - 1 of sample n, NHWC. Their states stand in memory that stays in the first-level cache.
+template <class R, class X>
+[[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, const Window& window, Index n, Index c,
+                                       Index end) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
+  using State = typename R::State;
   constexpr int N = simd::lanes<A>;
-  const Index stride = x.channels();
-  const auto* const channel = x.sample(n) + c;
-  const unsigned char* const mask = mask_row(x, n);
-  typename R::State states[B];
-  unroll<B>([&](auto b) __attribute__((always_inline)) {
-    states[b] = reduction.identity(ChannelLanes<A, I>{count}, n, c + b * N);
-  });
-  const auto walk = [&](Index begin, Index end, const auto& f) __attribute__((always_inline)) {
-    walk_channels<B, partial, is_masked<X>, A>(channel, stride, begin, end, count, mask, f);
+  const Index channels = end - c;
+  const Index vectors = (channels + N - 1) / N;
+  const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, channels - v * N)); };
+  State* const states = workspace<R, State>(vectors);
+  for (Index v = 0; v < vectors; ++v)
+    states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
+  const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
+    walk_rows<is_masked<X>, A>(x.sample(n) + c, channels, x.channels(), from, to, mask_row(x, n), f);
   };
-  const auto accumulate = [&](auto b, const auto& group, Index s, const auto& valid)
+  const auto accumulate = [&](Index v, const auto& group, Index s, const auto& valid)
       __attribute__((always_inline)) {
-    reduction.accumulate(states[b], group, Positions<I, N>{simd::splat<I, N>(static_cast<I>(s)), 1}, valid);
+    reduction.accumulate(states[v], group, Positions<I, N>{simd::splat<I, N>(static_cast<I>(s)), 1}, valid);
   };
   for (Index row = 0; row < window.rows; ++row) {
     Index s = window.first + row * window.step;
-    const Index end = s + window.columns;
+    const Index last = s + window.columns;
     if constexpr (scans<R>) {
-      if (reduction.wants_scan()) {
-        constexpr Index part = 128;
-        for (; s < end; s += part) {
-          const Index stop = std::min(s + part, end);
-          decltype(reduction.scan_start()) tops[B];
-          unroll<B>([&](auto b) __attribute__((always_inline)) { tops[b] = reduction.scan_start(); });
-          walk(
-              s, stop, [&](auto b, const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
-                tops[b] = reduction.scan(tops[b], group, valid);
-              });
-          unroll<B>([&](auto b) __attribute__((always_inline)) { reduction.raise(states[b], tops[b]); });
-          walk(s, stop, accumulate);
-        }
-        continue;
+      using Top = decltype(reduction.scan_start());
+      Top* const tops = workspace<R, Top>(vectors);
+      const Index part = std::max<Index>(scanned_sample_elements / x.channels(), 16);
+      for (; s < last; s += part) {
+        const Index stop = std::min(s + part, last);
+        std::fill_n(tops, vectors, reduction.scan_start());
+        walk(
+            s, stop, [&](Index v, const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
+              tops[v] = reduction.scan(tops[v], group, valid);
+            });
+        for (Index v = 0; v < vectors; ++v) reduction.raise(states[v], tops[v]);
+        walk(s, stop, accumulate);
       }
+    } else {
+      walk(s, last, accumulate);
     }
-    walk(s, end, accumulate);
   }
-  unroll<B>([&](auto b) __attribute__((always_inline)) {
-    reduction.finish(states[b], n, c + b * N, partial ? count : N);
-  });
+  for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }
 
-/// Channels c .. end - 1 of sample n, NHWC, in blocks of B vectors, then of fewer.
-template <int B, class R, class X>
-[[gnu::noinline]] void reduce_channel_range(const R& reduction, const X& x, const Window& window, Index n,
-                                            Index c, Index end) {
-  constexpr int N = reduction_lanes<R>;
-  for (; c + B * N <= end; c += B * N) reduce_channels<B, false>(reduction, x, window, n, c, N);
-  if constexpr (B > 1) {
-    reduce_channel_range<smaller_block<B>>(reduction, x, window, n, c, end);
-  } else if (c < end) {
-    reduce_channels<1, true>(reduction, x, window, n, c, static_cast<int>(end - c));
-  }
+/// NCHW: some vectors of planes, so that they stay in the second-level cache.
+template <class A>
+ChannelBlocks plane_blocks(const FeatureShape& x) {
+  const Index channels = std::max<Index>(turned_planes<A>(x.positions()), simd::lanes<A>);
+  return {channels, (x.channels + channels - 1) / channels};
 }
 
-/// Reduces one window of the planes c .. end - 1 of sample n: at most N of them in NCHW.
+/// Reduces one window of the planes c .. end - 1 of sample n.
 template <class R, class X>
 void reduce_window(const R& reduction, const X& x, const Window& window, Index n, Index c, Index end) {
-  if constexpr (std::same_as<typename X::Layout, ChannelsFirst>)
-    reduce_planes(reduction, x, window, n, c, static_cast<int>(end - c));
-  else
-    reduce_channel_range<channel_block<R>()>(reduction, x, window, n, c, end);
+  if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
+    constexpr Index N = reduction_lanes<R>;
+    for (; c < end; c += N) reduce_planes(reduction, x, window, n, c, static_cast<int>(std::min(N, end - c)));
+  } else {
+    reduce_channels(reduction, x, window, n, c, end);
+  }
 }
 
 /// Reductions that walk together.
@@ -328,34 +364,6 @@ struct FusedReduction {
 
   std::tuple<Reductions...> reductions;
 
-  static constexpr bool scans = (detail::scans<Reductions> || ...);
-  bool wants_scan() const {
-    return each_scanning([](const auto&... r) { return (false || ... || r.wants_scan()); });
-  }
-  POOLHEAD_INLINE auto scan_start() const {
-    return each_scanning([](const auto&... r)
-                             __attribute__((always_inline)) { return std::tuple{r.scan_start()...}; });
-  }
-  template <class Tops, int K, class Valid>
-  POOLHEAD_INLINE Tops scan(const Tops& tops, const V (&x)[K], const Valid& valid) const {
-    return each_scanning([&](const auto&... r) __attribute__((always_inline)) {
-      return std::apply(
-          [&](const auto&... top) __attribute__((always_inline)) { return Tops{r.scan(top, x, valid)...}; },
-          tops);
-    });
-  }
-  template <class Tops>
-  POOLHEAD_INLINE Tops scan_lanes(const Tops& tops) const {
-    return each_scanning([&](const auto&... r) __attribute__((always_inline)) {
-      return std::apply(
-          [&](const auto&... top) __attribute__((always_inline)) { return Tops{r.scan_lanes(top)...}; }, tops);
-    });
-  }
-  template <class Tops>
-  POOLHEAD_INLINE void raise(State& state, const Tops& tops) const {
-    raise_from<0, 0>(state, tops);
-  }
-
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes& lanes, Index n, Index c) const {
     return std::apply(
@@ -381,30 +389,6 @@ struct FusedReduction {
       (std::get<I>(reductions).finish(std::get<I>(state.of), n, c, count), ...);
     }
     (heads);
-  }
-
- private:
-  /// f(the reductions that scan ...).
-  template <class F>
-  POOLHEAD_INLINE auto each_scanning(const F& f) const {
-    const auto only = [](const auto& r) __attribute__((always_inline)) {
-      if constexpr (detail::scans<std::remove_cvref_t<decltype(r)>>)
-        return std::tie(r);
-      else
-        return std::tuple<>();
-    };
-    return std::apply(
-        [&](const auto&... r)
-            __attribute__((always_inline)) { return std::apply(f, std::tuple_cat(only(r)...)); },
-        reductions);
-  }
-  template <std::size_t I, std::size_t Top, class Tops>
-  POOLHEAD_INLINE void raise_from(State& state, const Tops& tops) const {
-    if constexpr (I < sizeof...(Reductions)) {
-      constexpr bool one = detail::scans<std::tuple_element_t<I, std::tuple<Reductions...>>>;
-      if constexpr (one) std::get<I>(reductions).raise(std::get<I>(state.of), std::get<Top>(tops));
-      raise_from<I + 1, Top + (one ? 1 : 0)>(state, tops);
-    }
   }
 };
 

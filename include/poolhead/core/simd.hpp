@@ -5,7 +5,9 @@
 
 #include "poolhead/core/scalar.hpp"
 
+#include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <utility>
 
@@ -13,6 +15,19 @@
 #include <immintrin.h>
 #endif
 
+namespace poolhead::inline POOLHEAD_ISA::detail {
+
+/// f(integral_constant<int, 0>) ... f(integral_constant<int, N - 1>), so that arrays indexed by the argument
+/// live in registers.
+template <int N, class F>
+POOLHEAD_INLINE void unroll(const F& f) {
+  [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<int, I>{}), ...);
+  }
+  (std::make_integer_sequence<int, N>{});
+}
+
+}  // namespace poolhead::inline POOLHEAD_ISA::detail
 namespace poolhead::inline POOLHEAD_ISA::simd {
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
@@ -226,7 +241,65 @@ POOLHEAD_INLINE Vec<T, N> select(const Vec<M, N>& mask, const Vec<T, N>& a, cons
 /// b where it is greater, else a: a NaN in b is passed over, a NaN in a stays.
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> max(const Vec<T, N>& a, const Vec<T, N>& b) {
-  return select(b > a, b, a);
+  if constexpr (Vec<T, N>::split) {
+    return {max(a.lo, b.lo), max(a.hi, b.hi)};
+  } else {
+    // The compilers do not find these by themselves.
+    constexpr std::size_t bytes = N * sizeof(T);
+#if defined(__AVX512F__)
+    if constexpr (bytes == 64 && std::is_same_v<T, float>) return {_mm512_maskz_max_ps(0xffff, b.raw, a.raw)};
+    if constexpr (bytes == 64 && std::is_same_v<T, double>) return {_mm512_maskz_max_pd(0xff, b.raw, a.raw)};
+#endif
+#if defined(__AVX__)
+    if constexpr (bytes == 32 && std::is_same_v<T, float>) return {_mm256_max_ps(b.raw, a.raw)};
+    if constexpr (bytes == 32 && std::is_same_v<T, double>) return {_mm256_max_pd(b.raw, a.raw)};
+#endif
+#if defined(__SSE2__)
+    if constexpr (bytes == 16 && std::is_same_v<T, float>) return {_mm_max_ps(b.raw, a.raw)};
+    if constexpr (bytes == 16 && std::is_same_v<T, double>) return {_mm_max_pd(b.raw, a.raw)};
+#endif
+    return select(b > a, b, a);
+  }
+}
+
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> sqrt(const Vec<T, N>& a) {
+  if constexpr (Vec<T, N>::split) {
+    return {sqrt(a.lo), sqrt(a.hi)};
+  } else {
+    constexpr std::size_t bytes = N * sizeof(T);
+#if defined(__AVX512F__)
+    if constexpr (bytes == 64 && std::is_same_v<T, double>) return {_mm512_maskz_sqrt_pd(0xff, a.raw)};
+#endif
+#if defined(__AVX__)
+    if constexpr (bytes == 32 && std::is_same_v<T, double>) return {_mm256_sqrt_pd(a.raw)};
+#endif
+#if defined(__SSE2__)
+    if constexpr (bytes == 16 && std::is_same_v<T, double>) return {_mm_sqrt_pd(a.raw)};
+#endif
+    Vec<T, N> out;
+    for (int i = 0; i < N; ++i) out.raw[i] = std::sqrt(a.raw[i]);
+    return out;
+  }
+}
+
+/// a b + c, rounded once where the machine can.
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> multiply_add(const Vec<T, N>& a, const Vec<T, N>& b, const Vec<T, N>& c) {
+  if constexpr (Vec<T, N>::split) {
+    return {multiply_add(a.lo, b.lo, c.lo), multiply_add(a.hi, b.hi, c.hi)};
+  } else {
+    constexpr std::size_t bytes = N * sizeof(T);
+#if defined(__AVX512F__)
+    if constexpr (bytes == 64 && std::is_same_v<T, float>) return {_mm512_fmadd_ps(a.raw, b.raw, c.raw)};
+    if constexpr (bytes == 64 && std::is_same_v<T, double>) return {_mm512_fmadd_pd(a.raw, b.raw, c.raw)};
+#endif
+#if defined(__FMA__)
+    if constexpr (bytes == 32 && std::is_same_v<T, float>) return {_mm256_fmadd_ps(a.raw, b.raw, c.raw)};
+    if constexpr (bytes == 32 && std::is_same_v<T, double>) return {_mm256_fmadd_pd(a.raw, b.raw, c.raw)};
+#endif
+    return a * b + c;
+  }
 }
 
 /// Whether every lane of a mask is set.
@@ -292,14 +365,12 @@ POOLHEAD_INLINE Vec<T, N> upper(const Vec<T, N>& a, const Vec<T, N>& b) {
   return detail::butterfly<H, true>(a, b);
 }
 
-/// The largest lane, in every lane; NaN are passed over unless all lanes are.
-template <int H, class T, int N>
-POOLHEAD_INLINE Vec<T, N> max_lane(const Vec<T, N>& a) {
-  const auto larger = max(lower<H>(a, a), upper<H>(a, a));
-  if constexpr (H == 1)
-    return larger;
-  else
-    return max_lane<H / 2>(larger);
+/// Lane i in every lane.
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {
+  T each[N];
+  std::memcpy(each, &a, sizeof each);
+  return splat<T, N>(each[i]);
 }
 
 /// Turns the rows of a square of N x N lanes into its columns.

@@ -38,7 +38,7 @@ template <class A, int N, std::size_t Size>
 POOLHEAD_INLINE Vec<A, N> polynomial(const Vec<A, N>& x, const std::array<A, Size>& c) {
   auto sum = splat<A, N>(c[Size - 1]);
   [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    ((sum = sum * x + splat<A, N>(c[Size - 2 - I])), ...);
+    ((sum = multiply_add(sum, x, splat<A, N>(c[Size - 2 - I]))), ...);
   }
   (std::make_index_sequence<Size - 1>{});
   return sum;
@@ -75,13 +75,181 @@ constexpr A power_of_2(int exponent) {
 template <class A>
 inline constexpr A shifter = A(1.5) * power_of_2<A>(Format<A>::mantissa);
 
+/// The polynomial of so many terms that agrees with f at Chebyshev's points of [low, high]: all but the best
+/// there is, and shorter than Taylor's.
+template <class A, std::size_t Terms, class F>
+constexpr std::array<A, Terms> chebyshev_polynomial(double low, double high, const F& f) {
+  // cos((2 k + 1) pi / (2 Terms)) by its Taylor series.
+  const auto cosine = [](double x) {
+    double sum = 1.0;
+    double term = 1.0;
+    for (int k = 1; k < 20; ++k) sum += term *= -x * x / static_cast<double>((2 * k - 1) * (2 * k));
+    return sum;
+  };
+  double points[Terms], newton[Terms];
+  for (std::size_t k = 0; k < Terms; ++k) {
+    const double angle = static_cast<double>(2 * k + 1) * std::numbers::pi / static_cast<double>(2 * Terms);
+    points[k] = (low + high) / 2.0 + (high - low) / 2.0 * cosine(angle);
+    newton[k] = f(points[k]);
+  }
+  for (std::size_t order = 1; order < Terms; ++order)
+    for (std::size_t k = Terms - 1; k >= order; --k)
+      newton[k] = (newton[k] - newton[k - 1]) / (points[k] - points[k - order]);
+  double sum[Terms]{};
+  for (std::size_t k = Terms; k-- > 0;) {
+    for (std::size_t i = Terms - 1; i > 0; --i) sum[i] = sum[i - 1] - sum[i] * points[k];
+    sum[0] = newton[k] - sum[0] * points[k];
+  }
+  std::array<A, Terms> coefficients{};
+  for (std::size_t i = 0; i < Terms; ++i) coefficients[i] = static_cast<A>(sum[i]);
+  return coefficients;
+}
+
+/// 2^f for f in [-1/2, 1/2].
+inline constexpr auto short_exp2 = chebyshev_polynomial<float, 7>(-0.5, 0.5, [](double f) {
+  double sum = 1.0;
+  double term = 1.0;
+  for (int k = 1; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
+  return sum;
+});
+
+/// (2^f - 1) / f for f in [-1/2, 1/2].
+inline constexpr auto short_exp2_slope = chebyshev_polynomial<float, 6>(-0.5, 0.5, [](double f) {
+  double sum = std::numbers::ln2;
+  double term = std::numbers::ln2;
+  for (int k = 2; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
+  return sum;
+});
+
+/// log2((1 + s) / (1 - s)) / s as a function of z = s^2, where the quotient is in [sqrt(1/2), sqrt(2)).
+inline constexpr auto short_log2 = chebyshev_polynomial<float, 4>(0.0, 0.02945, [](double z) {
+  double sum = 0.0;
+  double power = 2.0 * std::numbers::log2e;
+  for (int k = 0; k < 14; ++k, power *= z) sum += power / (2 * k + 1);
+  return sum;
+});
+
 }  // namespace detail
+
+/// A logarithm to base 2 as exponent + fraction, so that the difference of two keeps its low bits. exponent is
+/// a whole number, fraction in [-0.5, 0.5]; of 0, infinity and NaN the fraction is -infinity, infinity and NaN.
+template <class A, int N>
+struct Log2 {
+  Vec<A, N> exponent, fraction;
+
+  template <class F>
+  static Log2 zip(const F& f, const Log2& a, const Log2& b) {
+    return {f(a.exponent, b.exponent), f(a.fraction, b.fraction)};
+  }
+  /// log2 of the quotient.
+  POOLHEAD_INLINE Vec<A, N> operator-(const Log2& other) const {
+    return (exponent - other.exponent) + (fraction - other.fraction);
+  }
+  POOLHEAD_INLINE Vec<A, N> value() const { return exponent + fraction; }
+  template <class To>
+  POOLHEAD_INLINE Log2<To, N> as() const {
+    return {convert<To>(exponent), convert<To>(fraction)};
+  }
+};
 
 /// 2^x, and 2^x - 1 to the last digits where x is small.
 template <class A, int N>
 struct Exp2 {
   Vec<A, N> power, less_one;
 };
+
+// The short functions are for floats alone, for the arguments that they name (others give any number), and for
+// K vectors at a time, step by step: in each step, none waits for another.
+
+template <int K, int N>
+using Floats = Vec<float, N>[K];
+
+/// f(k) for k = 0 .. K - 1.
+template <int K, class F>
+POOLHEAD_INLINE void each(const F& f) {
+  poolhead::detail::unroll<K>(f);
+}
+
+namespace detail {
+/// sum = c[0] + x (c[1] + x (c[2] + ...)).
+template <int K, int N, std::size_t Size>
+POOLHEAD_INLINE void polynomials(const Floats<K, N>& x, const std::array<float, Size>& c, Floats<K, N>& sum) {
+  each<K>([&](auto k) __attribute__((always_inline)) { sum[k] = splat<float, N>(c[Size - 1]); });
+  [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
+    (each<K>([&](auto k) __attribute__((always_inline)) {
+       sum[k] = multiply_add(sum[k], x[k], splat<float, N>(c[Size - 2 - I]));
+     }),
+     ...);
+  }
+  (std::make_index_sequence<Size - 1>{});
+}
+}  // namespace detail
+
+/// x becomes 2^(rate x), rate x in -126 .. 126.
+template <int K, int N>
+POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x) {
+  using Int = std::int32_t;
+  const auto shifter = splat<float, N>(detail::shifter<float>);
+  Floats<K, N> shifted, power;
+  each<K>([&](auto k) __attribute__((always_inline)) { shifted[k] = multiply_add(rate, x[k], shifter); });
+  each<K>([&](auto k)
+              __attribute__((always_inline)) { x[k] = multiply_add(rate, x[k], shifter - shifted[k]); });
+  detail::polynomials<K, N>(x, detail::short_exp2, power);
+  each<K>([&](auto k) __attribute__((always_inline)) {
+    x[k] = bit_cast<float>(bit_cast<Int>(power[k]) +
+                           (bit_cast<Int>(shifted[k]) << detail::Format<float>::mantissa));
+  });
+}
+
+/// x becomes 2^x, and less_one 2^x - 1, x in -126 .. 126.
+template <int K, int N>
+POOLHEAD_INLINE void short_exp2_less_one(Floats<K, N>& x, Floats<K, N>& less_one) {
+  using Int = std::int32_t;
+  const auto shifter = splat<float, N>(detail::shifter<float>);
+  const auto one = splat<float, N>(1.0F);
+  Floats<K, N> scale, slope;
+  each<K>([&](auto k) __attribute__((always_inline)) {
+    const auto shifted = x[k] + shifter;
+    x[k] = x[k] - (shifted - shifter);
+    scale[k] =
+        bit_cast<float>((bit_cast<Int>(shifted) << detail::Format<float>::mantissa) + bit_cast<Int>(one));
+  });
+  detail::polynomials<K, N>(x, detail::short_exp2_slope, slope);
+  each<K>([&](auto k) __attribute__((always_inline)) {
+    const auto rest = x[k] * slope[k];
+    x[k] = multiply_add(scale[k], rest, scale[k]);
+    less_one[k] = multiply_add(scale[k], rest, scale[k] - one);
+  });
+}
+
+/// Takes normal numbers above 0 apart: x = 2^exponent (1 + less_one) in [sqrt(1/2), sqrt(2)). 0 is taken for
+/// 2^-127.
+template <int N>
+POOLHEAD_INLINE void split_float(const Vec<float, N>& x, Vec<float, N>& exponent, Vec<float, N>& less_one) {
+  using Int = std::int32_t;
+  constexpr auto bits_of = [](float value) { return std::bit_cast<Int>(value); };
+  constexpr float sqrt_half = static_cast<float>(std::numbers::sqrt2 / 2.0);
+  constexpr float whole = detail::power_of_2<float>(23);
+  const auto ints = [](Int value) { return splat<Int, N>(value); };
+  const auto shifted = bit_cast<Int>(x) + ints(bits_of(1.0F) - bits_of(sqrt_half));
+  exponent = bit_cast<float>((shifted >> 23) | ints(bits_of(whole))) - splat<float, N>(whole + 127.0F);
+  const auto mantissa = bit_cast<float>((shifted & ints((1 << 23) - 1)) + ints(bits_of(sqrt_half)));
+  less_one = mantissa - splat<float, N>(1.0F);
+}
+
+/// less_one becomes exponent + log2(1 + less_one), as split_float gives them.
+template <int K, int N>
+POOLHEAD_INLINE void short_log2(const Floats<K, N>& exponent, Floats<K, N>& less_one) {
+  Floats<K, N> square, series;
+  each<K>([&](auto k) __attribute__((always_inline)) {
+    less_one[k] = less_one[k] / (less_one[k] + splat<float, N>(2.0F));
+    square[k] = less_one[k] * less_one[k];
+  });
+  detail::polynomials<K, N>(square, detail::short_log2, series);
+  each<K>([&](auto k) __attribute__((always_inline)) {
+    less_one[k] = multiply_add(less_one[k], series[k], exponent[k]);
+  });
+}
 
 /// 2^x for results that are normal numbers: 0 below 2^(1 - bias), infinity above 2^bias. NaN stays NaN.
 template <class A, int N>
@@ -104,27 +272,6 @@ template <class A, int N>
 POOLHEAD_INLINE Vec<A, N> exp2(const Vec<A, N>& x) {
   return exp2_less_one(x).power;
 }
-
-/// A logarithm to base 2 as exponent + fraction, so that the difference of two keeps its low bits. exponent is
-/// a whole number, fraction in [-0.5, 0.5]; of 0, infinity and NaN the fraction is -infinity, infinity and NaN.
-template <class A, int N>
-struct Log2 {
-  Vec<A, N> exponent, fraction;
-
-  template <class F>
-  static Log2 zip(const F& f, const Log2& a, const Log2& b) {
-    return {f(a.exponent, b.exponent), f(a.fraction, b.fraction)};
-  }
-  /// log2 of the quotient.
-  POOLHEAD_INLINE Vec<A, N> operator-(const Log2& other) const {
-    return (exponent - other.exponent) + (fraction - other.fraction);
-  }
-  POOLHEAD_INLINE Vec<A, N> value() const { return exponent + fraction; }
-  template <class To>
-  POOLHEAD_INLINE Log2<To, N> as() const {
-    return {convert<To>(exponent), convert<To>(fraction)};
-  }
-};
 
 /// log2(x) for x >= 0. less_one: where x is near 1, x - 1, perhaps to more digits than x itself can hold.
 template <class A, int N>

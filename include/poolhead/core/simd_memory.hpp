@@ -4,6 +4,7 @@
 
 #include "poolhead/core/simd.hpp"
 
+#include <algorithm>
 #include <cstring>
 
 namespace poolhead::inline POOLHEAD_ISA::simd {
@@ -187,9 +188,10 @@ template <class T, class A, int N>
 POOLHEAD_INLINE void store_first(T* p, const Vec<A, N>& a, int count) {
   if constexpr (detail::is_16_bit<T>)
     detail::store_first_raw(p, detail::narrow<T>(a).raw, count);
-  else if constexpr (Vec<A, N>::split)
-    std::memcpy(p, &a, static_cast<std::size_t>(count) * sizeof(A));
-  else
+  else if constexpr (Vec<A, N>::split) {
+    store_first(p, a.lo, std::min(count, N / 2));
+    if (count > N / 2) store_first(p + N / 2, a.hi, count - N / 2);
+  } else
     detail::store_first_raw(p, a.raw, count);
 }
 
@@ -197,9 +199,11 @@ POOLHEAD_INLINE void store_first(T* p, const Vec<A, N>& a, int count) {
 /// takes; the other lanes are 0.
 template <int N, class T>
 POOLHEAD_INLINE Vec<T, N> load_array(const T* p, int count) {
-  auto out = zero<Vec<T, N>>();
-  std::memcpy(static_cast<void*>(&out), p, static_cast<std::size_t>(count) * sizeof(T));
-  return out;
+  if constexpr (Vec<T, N>::split)
+    return {load_array<N / 2>(p, std::min(count, N / 2)),
+            count > N / 2 ? load_array<N / 2>(p + N / 2, count - N / 2) : zero<Vec<T, N / 2>>()};
+  else
+    return {detail::load_first_raw<typename Vec<T, N>::Raw>(p, count)};
 }
 
 /// The lanes whose byte among the first count (0 .. N) at p is not 0.

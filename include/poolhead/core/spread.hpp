@@ -4,14 +4,15 @@
 //     using Accumulator = float;
 //     using PositionLane = std::int32_t;
 //     static constexpr bool reads_x = false;           // whether at() needs the value of x
-//     struct Coefficients { ... };                     // what one channel's elements share
-//     using Sums = NoSums;                             // or Vec<double>: what a parameter's gradient sums up
-//     template <class Lanes>                           // lanes(p): one value per lane from p + channel
-//     Coefficients prepare(const Lanes& lanes, Index n, Index c) const;
-//     template <class Valid>                           // dx, and adds to the sums where a lane is valid
-//     Vec at(const Coefficients&, Sums&, const Vec& x, const PositionVec& position, const Valid&) const;
-//     template <class Lanes>                           // keeps the sums of channel c ...
-//     void collect(const Lanes& lanes, const Sums&, Index n, Index c) const;
+//     struct Coefficients {                            // what one channel's elements share; or a vector
+//       Coefficients lane(int i) const;                // the i-th channel's for all lanes
+//     };
+//     using Sums = NoSums;                             // or WideSums: what a parameter's gradient sums up
+//     Coefficients prepare(const ChannelLanes&, Index n, Index c) const;
+//     template <int K, class Valid>                    // K vectors of dx; adds to the sums where a lane is
+//     valid void at(const Coefficients&, Sums&, const Vec (&x)[K], const PositionVec (&)[K], const Valid&,
+//             Vec (&dx)[K]) const;
+//     void collect(const ChannelLanes&, const Sums&, Index n, Index c) const;   // the sums of channels c ...
 //     void finish() const;                             // after all channels: the gradient of the parameters
 //   };
 //
@@ -33,7 +34,30 @@
 namespace poolhead::inline POOLHEAD_ISA {
 
 /// The sums of a gradient without parameters.
-struct NoSums {};
+struct NoSums {
+  template <class F>
+  static NoSums zip(const F&, const NoSums&, const NoSums&) {
+    return {};
+  }
+  static NoSums merge(const NoSums&, const NoSums&) { return {}; }
+};
+
+/// M sums in double.
+template <int N, int M>
+struct WideSums {
+  simd::Vec<double, N> of[M];
+
+  template <class F>
+  POOLHEAD_INLINE static WideSums zip(const F& f, const WideSums& a, const WideSums& b) {
+    WideSums out;
+    detail::unroll<M>([&](auto m) __attribute__((always_inline)) { out.of[m] = f(a.of[m], b.of[m]); });
+    return out;
+  }
+  POOLHEAD_INLINE static WideSums merge(const WideSums& a, const WideSums& b) {
+    return zip(
+        [](const auto& p, const auto& q) __attribute__((always_inline)) { return p + q; }, a, b);
+  }
+};
 
 namespace detail {
 
@@ -42,6 +66,15 @@ struct Nowhere {
   Nowhere operator+(Index) const { return {}; }
   Nowhere& operator+=(Index) { return *this; }
 };
+
+/// Coefficients of channel i, in every lane.
+template <class T, int N>
+POOLHEAD_INLINE auto lane_of(const simd::Vec<T, N>& coefficients, int i) {
+  return simd::splat_lane(coefficients, i);
+}
+template <class C>
+requires requires(const C& c) { c.lane(0); }
+POOLHEAD_INLINE C lane_of(const C& coefficients, int i) { return coefficients.lane(i); }
 
 /// Gradients that add up; of none at all, 0.
 template <class A, class I, class... Gradients>
@@ -52,33 +85,56 @@ struct FusedGradient {
   static constexpr int N = simd::lanes<A>;
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;
-  using Coefficients = std::tuple<typename Gradients::Coefficients...>;
-  using Sums = std::tuple<typename Gradients::Sums...>;
+
+  struct Coefficients {
+    std::tuple<typename Gradients::Coefficients...> of;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return std::apply(
+          [&](const auto&... c) __attribute__((always_inline)) { return Coefficients{{lane_of(c, i)...}}; },
+          of);
+    }
+  };
+  struct Sums {
+    std::tuple<typename Gradients::Sums...> of;
+
+    template <class F>
+    POOLHEAD_INLINE static Sums zip(const F& f, const Sums& a, const Sums& b) {
+      return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
+        return Sums{{Gradients::Sums::zip(f, std::get<K>(a.of), std::get<K>(b.of))...}};
+      }
+      (heads);
+    }
+    POOLHEAD_INLINE static Sums merge(const Sums& a, const Sums& b) {
+      return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
+        return Sums{{Gradients::Sums::merge(std::get<K>(a.of), std::get<K>(b.of))...}};
+      }
+      (heads);
+    }
+  };
 
   std::tuple<Gradients...> gradients;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<A, I>& lanes, Index n, Index c) const {
     return std::apply(
         [&](const auto&... g)
-            __attribute__((always_inline)) { return Coefficients{g.prepare(lanes, n, c)...}; },
+            __attribute__((always_inline)) { return Coefficients{{g.prepare(lanes, n, c)...}}; },
         gradients);
   }
-  template <class Valid>
-  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>& position,
-                       const Valid& valid) const {
-    return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
-      if constexpr (sizeof...(K) == 0)
-        return simd::zero<V>();
-      else
-        return (... + std::get<K>(gradients).at(std::get<K>(shared), std::get<K>(sums), x, position, valid));
-    }
-    (heads);
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
+                          const simd::Vec<I, N> (&position)[K], const Valid& valid, V (&dx)[K]) const {
+    unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
+      V one[K];
+      std::get<g>(gradients).at(std::get<g>(shared.of), std::get<g>(sums.of), x, position, valid, one);
+      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = g == 0 ? one[k] : dx[k] + one[k]; });
+    });
+    if constexpr (sizeof...(Gradients) == 0)
+      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = simd::zero<V>(); });
   }
-  template <class Lanes>
-  POOLHEAD_INLINE void collect(const Lanes& lanes, const Sums& sums, Index n, Index c) const {
+  POOLHEAD_INLINE void collect(const ChannelLanes<A, I>& lanes, const Sums& sums, Index n, Index c) const {
     [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
-      (std::get<K>(gradients).collect(lanes, std::get<K>(sums), n, c), ...);
+      (std::get<K>(gradients).collect(lanes, std::get<K>(sums.of), n, c), ...);
     }
     (heads);
   }
@@ -121,65 +177,88 @@ struct Spread {
     return tile;
   }
 
-  /// One vector of dx: count (of N) elements.
-  template <class DX, class Valid>
-  POOLHEAD_INLINE void write(DX dx, int count, const typename G::Coefficients& shared, typename G::Sums& sums,
-                             const V& x, const simd::Vec<I, N>& position, const Valid& valid,
-                             const A* row) const {
-    V value = gradient.at(shared, sums, x, position, valid);
-    if constexpr (by_rows) value = value + (count == N ? simd::load<A>(row) : simd::load_first<A>(row, count));
-    value = valid.select(0, value, simd::zero<V>());
-    if constexpr (!std::same_as<DX, Nowhere>) {
-      if constexpr (adds) value = value + (count == N ? simd::load<A>(dx) : simd::load_first<A>(dx, count));
-      if (count == N)
-        simd::store(dx, value);
-      else
-        simd::store_first(dx, value, count);
-    }
+  using Position = simd::Vec<I, N>;
+  using Lanes = ChannelLanes<A, I>;
+  template <int K>
+  using Vectors = std::integral_constant<int, K>;
+
+  /// K vectors of dx, `step` apart, of count[k] elements each. What rows add to them stands row_step apart.
+  template <int K, class DX, class Valid>
+  POOLHEAD_INLINE void write(DX dx, Index step, const int (&count)[K], const typename G::Coefficients& shared,
+                             typename G::Sums& sums, const V (&x)[K], const Position (&position)[K],
+                             const Valid& valid, const A* row, Index row_step) const {
+    V value[K];
+    gradient.at(shared, sums, x, position, valid, value);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const auto load = [&](const auto* p) __attribute__((always_inline)) {
+        return count[k] == N ? simd::load<A>(p) : simd::load_first<A>(p, count[k]);
+      };
+      if constexpr (by_rows) value[k] = value[k] + load(row + k * row_step);
+      value[k] = valid.select(k, value[k], simd::zero<V>());
+      if constexpr (!std::same_as<DX, Nowhere>) {
+        auto* const to = dx + k * step;
+        if constexpr (adds) value[k] = value[k] + load(to);
+        if (count[k] == N)
+          simd::store(to, value[k]);
+        else
+          simd::store_first(to, value[k], count[k]);
+      }
+    });
   }
 
-  /// One plane of channel c, NCHW. base: what the row gradients add to it, or null where they are asked row by
-  /// row.
+  /// One plane, NCHW, at its values and its dx. base: what the row gradients add to it, or null where they are
+  /// asked row by row.
   template <class X, class DX>
-  [[gnu::noinline]] void plane(const X& x, DX dx, Index n, Index c, const A* base) const {
-    const SharedLane<A, I> lanes;
-    const auto* values = x.sample(n) + c * x.positions();
+  POOLHEAD_INLINE void plane(const X& x, DX dx, Index n, Index c, const typename G::Coefficients& shared,
+                             typename G::Sums& sums, const A* base) const {
+    [[maybe_unused]] const auto* const values = x.sample(n) + c * x.positions();
     [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
     dx += (n * x.channels() + c) * x.positions();
-    const auto shared = gradient.prepare(lanes, n, c);
-    auto sums = typename G::Sums();
-    const auto lane = simd::iota<I, N>(0);
     const Index rows = by_rows && base == nullptr ? x.height() : 1;
     const Index width = x.positions() / rows;
-    const auto write_at = [&](Index s, int count, const A* row) __attribute__((always_inline)) {
-      auto value = simd::zero<V>();
-      if constexpr (G::reads_x)
-        value = count == N ? simd::load<A>(values + s) : simd::load_first<A>(values + s, count);
-      const auto position = lane + simd::splat<I, N>(static_cast<I>(s));
-      if constexpr (is_masked<X>) {
-        write(dx + s, count, shared, sums, value, position,
-              SomeLanes<A, 1>{{simd::load_mask<A>(mask + s, count)}}, row);
-      } else if (count == N) {
-        write(dx + s, N, shared, sums, value, position, EveryLane{}, row);
-      } else {
-        using Lane = simd::IntOf<A>;
-        const auto inside = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(count));
-        write(dx + s, count, shared, sums, value, position, SomeLanes<A, 1>{{inside}}, row);
-      }
+    // K vectors, all of them whole or the last ones of a row.
+    const auto write_at = [&]<int K, bool whole>(std::bool_constant<whole>, Vectors<K>, Index s, Index count,
+                                                 const A* row) __attribute__((always_inline)) {
+      V value[K];
+      Position position[K];
+      SomeLanes<A, K> inside;
+      int own[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        const Index at = s + k * N;
+        own[k] = whole ? N : static_cast<int>(std::clamp<Index>(count - k * N, 0, N));
+        value[k] = simd::zero<V>();
+        if constexpr (G::reads_x)
+          value[k] = whole ? simd::load<A>(values + at) : simd::load_first<A>(values + at, own[k]);
+        position[k] = simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(at));
+        if constexpr (is_masked<X>) {
+          inside.lane[k] = simd::load_mask<A>(mask + at, own[k]);
+        } else if constexpr (!whole) {
+          using Lane = simd::IntOf<A>;
+          inside.lane[k] = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(own[k]));
+        }
+      });
+      if constexpr (is_masked<X> || !whole)
+        write(dx + s, N, own, shared, sums, value, position, inside, row, N);
+      else
+        write(dx + s, N, own, shared, sums, value, position, EveryLane{}, row, N);
     };
     for (Index h = 0; h < rows; ++h) {
       const A* const row = base != nullptr ? base : fill_row(width, 1, n, c, 1, h);
       const Index first = h * width;
       Index w = 0;
-      for (; w + N <= width; w += N) write_at(first + w, N, row + w);
-      if (w < width) write_at(first + w, static_cast<int>(width - w), row + w);
+      for (; w + 4 * N <= width; w += 4 * N)
+        write_at(std::true_type{}, Vectors<4>{}, first + w, 4 * N, row + w);
+      // What computes for long computes on four vectors at once, even if some are empty.
+      constexpr int K = G::reads_x ? 4 : 1;
+      for (; w < width; w += K * N)
+        write_at(std::false_type{}, Vectors<K>{}, first + w, std::min<Index>(K * N, width - w), row + w);
     }
-    gradient.collect(lanes, sums, n, c);
   }
 
   /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients.
   template <class X, class DX>
-  void planes(const X& x, DX dx, Index n, Index c, Index end) const {
+  [[gnu::noinline]] void planes(const X& x, DX dx, Index n, Index c, Index end) const {
+    using Sums = typename G::Sums;
     const Index size = x.positions();
     const A* base = nullptr;
     if constexpr (by_rows) {
@@ -187,95 +266,123 @@ struct Spread {
         A* const tile = fill_planes(size, stride, n, c, end - c);
         A* const turned = tile + size * stride;
         for (Index q = 0; q < end - c; q += N)
-          turn_back(tile + q, stride, size, static_cast<int>(std::min<Index>(N, end - c - q)),
-                    turned + q * size);
+          turn_back<N>(tile + q, stride, size, static_cast<int>(std::min<Index>(N, end - c - q)),
+                       turned + q * size);
         base = turned;
       }
     }
-    for (Index q = c; q < end; ++q) plane(x, dx, n, q, base == nullptr ? base : base + (q - c) * size);
+    for (Index q = c; q < end; q += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, end - q));
+      const auto shared = gradient.prepare(Lanes{count}, n, q);
+      Sums sums[N];
+      for (int i = 0; i < N; ++i) {
+        auto own = Sums();
+        if (i < count)
+          plane(x, dx, n, q + i, lane_of(shared, i), own, base == nullptr ? base : base + (q + i - c) * size);
+        sums[i] = own;
+      }
+      gradient.collect(Lanes{count},
+                       merge_lanes<N / 2>(
+                           sums, [](const Sums& a, const Sums& b)
+                                     __attribute__((always_inline)) { return Sums::merge(a, b); }),
+                       n, q);
+    }
   }
 
-  /// B whole vectors of channels, or (partial) the last count < N channels, NHWC.
-  template <int B, bool partial, class X, class DX>
-  POOLHEAD_INLINE void channels(const X& x, DX dx, Index n, Index c, int count) const {
+  struct Held {
+    typename G::Coefficients coefficients;
+    typename G::Sums sums;
+  };
+
+  /// Channels c .. end - 1 of sample n, NHWC, in the order of memory: four positions at a time, then one by
+  /// one.
+  template <class X, class DX>
+  [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
     const Index stride = x.channels();
+    const Index taken = end - c;
+    const Index vectors = (taken + N - 1) / N;
+    const Index padded = vectors * N;
+    const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, taken - v * N)); };
     [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
-    const ChannelLanes<A, I> lanes{count};
-    typename G::Coefficients shared[B];
-    typename G::Sums sums[B];
-    unroll<B>([&](auto b) __attribute__((always_inline)) {
-      shared[b] = gradient.prepare(lanes, n, c + b * N);
-      sums[b] = typename G::Sums();
-    });
-    const Index taken = partial ? count : B * N;
-    const bool whole = by_rows && x.positions() * (B * N) <= most_tile_elements;
+    [[maybe_unused]] const auto* const values = x.sample(n) + c;
+    dx += n * x.positions() * stride + c;
+    Held* const held = workspace<Spread, Held>(vectors);
+    for (Index v = 0; v < vectors; ++v)
+      held[v] = {gradient.prepare(Lanes{count(v)}, n, c + v * N), typename G::Sums()};
+    const bool whole = by_rows && x.positions() * padded <= most_tile_elements;
     const Index rows = by_rows && !whole ? x.height() : 1;
     const Index width = x.positions() / rows;
-    Index offset = n * x.positions() * stride + c;
     for (Index h = 0; h < rows; ++h) {
       const A* row = nullptr;
       if constexpr (by_rows)
-        row = whole ? fill_planes(width, B * N, n, c, taken) : fill_row(width, B * N, n, c, taken, h);
-      for (Index w = 0; w < width; ++w, offset += stride, row += by_rows ? B * N : 0) {
+        row = whole ? fill_planes(width, padded, n, c, taken) : fill_row(width, padded, n, c, taken, h);
+      const auto positions = [&](auto group, Index w) __attribute__((always_inline)) {
         const Index s = h * width + w;
-        if constexpr (is_masked<X>) {
-          if (mask[s] == 0) {
-            if constexpr (!adds && !std::same_as<DX, Nowhere>)
-              std::fill_n(dx + offset, taken, typename X::Scalar(0));
-            continue;
-          }
+        const auto one_vector = [&](Index v, int lanes) __attribute__((always_inline)) {
+          constexpr int K = group;
+          const Index offset = s * stride + v * N;
+          V value[K];
+          Position position[K];
+          unroll<K>([&](auto k) __attribute__((always_inline)) {
+            value[k] = simd::zero<V>();
+            if constexpr (G::reads_x)
+              value[k] = lanes == N ? simd::load<A>(values + offset + k * stride)
+                                    : simd::load_first<A>(values + offset + k * stride, lanes);
+            position[k] = simd::splat<I, N>(static_cast<I>(s + k));
+          });
+          int own[K];
+          std::fill_n(own, K, lanes);
+          write(dx + offset, stride, own, held[v].coefficients, held[v].sums, value, position, EveryLane{},
+                by_rows ? row + w * padded + v * N : nullptr, padded);
+        };
+        const Index complete = taken / N;
+        for (Index v = 0; v < complete; ++v) one_vector(v, N);
+        if (complete < vectors) one_vector(complete, count(complete));
+      };
+      const auto counts = [&](Index w) {
+        if constexpr (is_masked<X>) return mask[h * width + w] != 0;
+        return true;
+      };
+      for (Index w = 0; w < width;) {
+        if (w + 4 <= width && counts(w) && counts(w + 1) && counts(w + 2) && counts(w + 3)) {
+          positions(std::integral_constant<int, 4>{}, w);
+          w += 4;
+          continue;
         }
-        const auto position = simd::splat<I, N>(static_cast<I>(s));
-        unroll<B>([&](auto b) __attribute__((always_inline)) {
-          auto value = simd::zero<V>();
-          if constexpr (G::reads_x && partial)
-            value = simd::load_first<A>(x.data() + offset, count);
-          else if constexpr (G::reads_x)
-            value = simd::load<A>(x.data() + offset + b * N);
-          write(dx + offset + b * N, partial ? count : N, shared[b], sums[b], value, position, EveryLane{},
-                row + b * N);
-        });
+        if (counts(w)) {
+          positions(std::integral_constant<int, 1>{}, w);
+        } else if constexpr (!adds && !std::same_as<DX, Nowhere>) {
+          std::fill_n(dx + (h * width + w) * stride, taken, typename X::Scalar(0));
+        }
+        ++w;
       }
     }
-    unroll<B>([&](auto b) __attribute__((always_inline)) { gradient.collect(lanes, sums[b], n, c + b * N); });
-  }
-
-  template <int B, class X, class DX>
-  [[gnu::noinline]] void channel_range(const X& x, DX dx, Index n, Index c, Index end) const {
-    for (; c + B * N <= end; c += B * N) channels<B, false>(x, dx, n, c, N);
-    if constexpr (B > 1) {
-      channel_range<smaller_block<B>>(x, dx, n, c, end);
-    } else if (c < end) {
-      channels<1, true>(x, dx, n, c, static_cast<int>(end - c));
-    }
+    for (Index v = 0; v < vectors; ++v) gradient.collect(Lanes{count(v)}, held[v].sums, n, c + v * N);
   }
 
   /// Writes every element of dx, a pointer or Nowhere. The shapes have been checked: dx is of x's, and is not
   /// x.
   template <class X, class DX, Device D>
   void run(const X& x, DX dx, const D& device) const {
-    struct Held {
-      struct State {
-        typename G::Coefficients coefficients;
-        typename G::Sums sums;
-      };
-    };
     constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
-    constexpr int B = in_planes ? 1 : channel_block<Held>();
-    const Index block = !in_planes ? B * N : by_rows ? std::max<Index>(turned_planes<A>(x.positions()), 1) : 1;
-    const Index groups = (x.channels() + block - 1) / block;
-    const double bytes = static_cast<double>(std::min(x.channels(), block)) *
-                         static_cast<double>(x.positions()) *
-                         static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
-    parallel_for(device, x.batch() * groups, bytes, [&](Index begin, Index end) {
+    const double bytes =
+        static_cast<double>(x.size()) * static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
+    ChannelBlocks blocks{N, (x.channels() + N - 1) / N};
+    if constexpr (!in_planes) {
+      blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows, bytes, device);
+    } else if constexpr (by_rows) {
+      blocks = plane_blocks<A>(x.shape());
+    }
+    const Index items = x.batch() * blocks.count;
+    parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
       for (Index item = begin; item < end; ++item) {
-        const Index n = item / groups;
-        const Index c = item % groups * block;
-        const Index last = std::min(c + block, x.channels());
+        const Index n = item / blocks.count;
+        const Index c = item % blocks.count * blocks.channels;
+        const Index last = std::min(c + blocks.channels, x.channels());
         if constexpr (in_planes)
           planes(x, dx, n, c, last);
         else
-          channel_range<B>(x, dx, n, c, last);
+          channels(x, dx, n, c, last);
       }
     });
     gradient.finish();

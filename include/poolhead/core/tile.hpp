@@ -20,16 +20,16 @@ Index turned_planes(Index positions) {
   return 0;
 }
 
-/// tile[s * stride + q] = planes[q * positions + s] for count <= N planes; the lanes beyond repeat the last
-/// plane.
+/// tile[s * stride + q] = planes[q * plane_stride + s], s < positions, for count <= N planes; the lanes beyond
+/// repeat the last plane.
 template <class A, class T>
-void turn_planes(const T* planes, Index positions, int count, A* tile, Index stride) {
+void turn_planes(const T* planes, Index plane_stride, Index positions, int count, A* tile, Index stride) {
   constexpr int N = simd::lanes<A>;
   simd::Vec<A, N> rows[N];
   for (Index s = 0; s < positions; s += N) {
     const auto inside = static_cast<int>(std::min<Index>(N, positions - s));
     for (int q = 0; q < N; ++q) {
-      const T* const from = planes + std::min(q, count - 1) * positions + s;
+      const T* const from = planes + std::min(q, count - 1) * plane_stride + s;
       rows[q] = inside == N ? simd::load<A>(from) : simd::load_first<A>(from, inside);
     }
     simd::transpose<N / 2>(rows);
@@ -37,18 +37,20 @@ void turn_planes(const T* planes, Index positions, int count, A* tile, Index str
   }
 }
 
-/// planes[q * positions + s] = tile[s * stride + q], q < count <= N.
-template <class A>
-void turn_back(const A* tile, Index stride, Index positions, int count, A* planes) {
-  constexpr int N = simd::lanes<A>;
-  simd::Vec<A, N> rows[N];
+/// planes[q * positions + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are as
+/// many as a vector of elements has, of whatever type.
+template <int N, class A, class T>
+void turn_back(const A* tile, Index stride, Index positions, int count, T* planes) {
+  using V = simd::Vec<A, N>;
+  V rows[N];
   for (Index s = 0; s < positions; s += N) {
     const auto inside = static_cast<int>(std::min<Index>(N, positions - s));
-    for (int i = 0; i < N; ++i) rows[i] = simd::load<A>(tile + (s + std::min(i, inside - 1)) * stride);
+    for (int i = 0; i < N; ++i)
+      std::memcpy(static_cast<void*>(&rows[i]), tile + (s + std::min(i, inside - 1)) * stride, sizeof(V));
     simd::transpose<N / 2>(rows);
     for (int q = 0; q < count; ++q) {
-      if (inside == N)
-        simd::store(planes + q * positions + s, rows[q]);
+      if constexpr (std::is_integral_v<A>)
+        simd::store_first(planes + q * positions + s, simd::convert<T>(rows[q]), inside);
       else
         simd::store_first(planes + q * positions + s, rows[q], inside);
     }

@@ -44,24 +44,27 @@ struct AverageMaxGradient {
   struct Coefficients {
     typename Average::Coefficients average;
     typename Max::Coefficients max;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const { return {lane_of(average, i), max.lane(i)}; }
   };
 
   Average average;
   Max max;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     return {average.prepare(lanes, n, c), max.prepare(lanes, n, c)};
   }
-  template <class Valid>
-  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>& position,
-                       const Valid& valid) const {
-    return simd::splat<Accumulator, N>(Accumulator(0.5)) *
-           (average.at(shared.average, sums, x, position, valid) +
-            max.at(shared.max, sums, x, position, valid));
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
+                          const simd::Vec<I, N> (&position)[K], const Valid& valid, V (&dx)[K]) const {
+    V share[K];
+    average.at(shared.average, sums, x, position, valid, share);
+    max.at(shared.max, sums, x, position, valid, dx);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = simd::splat<Accumulator, N>(Accumulator(0.5)) * (share[k] + dx[k]);
+    });
   }
-  template <class Lanes>
-  void collect(const Lanes&, const Sums&, Index, Index) const {}
+  void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };
 

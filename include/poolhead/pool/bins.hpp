@@ -1,186 +1,114 @@
-// Grids of adaptive bins, which the spatial pyramid and the adaptive pools are made of.
+// Bins of adaptive grids, which the spatial pyramid and the adaptive pools are made of. Lanes are channels; a
+// row of a plane is summed column by column of bins, and then goes to the rows of bins that cover it.
 #pragma once
 
-#include "poolhead/core/tile.hpp"
 #include "poolhead/pool/global_average.hpp"
 #include "poolhead/pool/global_max.hpp"
+#include "poolhead/pool/grids.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// Bin i of n over a length covers [begin, end) = [floor(i length / n), ceil((i + 1) length / n)), PyTorch's
-/// rule. Products are split, so that they fit wherever the result does.
-inline Index bin_begin(Index i, Index n, Index length) { return i * (length / n) + i * (length % n) / n; }
-inline Index bin_end(Index i, Index n, Index length) {
-  return (i + 1) * (length / n) + ((i + 1) * (length % n) + n - 1) / n;
-}
+/// Averages of bins. Up to four floats are added as such; in bins of 1,024 positions and more, two.
+template <class A>
+struct BinAverages {
+  static constexpr int N = simd::lanes<A>;
+  using State = WideSum<A, N>;
+  static constexpr bool composes = false;  // bins overlap
 
-struct Grid {
-  Index rows;
-  Index columns;
-
-  Index bins() const { return rows * columns; }
-};
-
-/// The grids of one pool: one per level of a pyramid, or one alone.
-struct Grids {
-  const Index* levels;  // of a pyramid; null for `one`
-  Index count;
-  Grid one;
-
-  Grid operator[](Index k) const { return levels == nullptr ? one : Grid{levels[k], levels[k]}; }
-  Index bins() const {
-    Index sum = 0;
-    for (Index k = 0; k < count; ++k) sum += (*this)[k].bins();
+  static State identity() { return State::zero(); }
+  static int chain(Index bin_size) { return std::same_as<A, double> ? 1 : bin_size < 1024 ? 4 : 2; }
+  /// m elements of a row, load(w) for each from w on.
+  template <int m, class Load>
+  POOLHEAD_INLINE static State few(const Load& load, Index w, Index) {
+    State sum = identity();
+    if constexpr (std::same_as<A, double>) {
+      unroll<m>([&](auto u) __attribute__((always_inline)) { sum.add(load(w + u)); });
+    } else {
+      auto all = load(w);
+      unroll<m - 1>([&](auto u) __attribute__((always_inline)) { all = all + load(w + u + 1); });
+      sum.sum = simd::convert<double>(all);
+    }
     return sum;
   }
-  /// Throws ValueError for a grid without bins, ShapeError where there are more features than an Index counts
-  /// or x is no map of two spatial axes.
-  void check(std::string_view type, std::string_view call, const FeatureShape& shape) const {
-    if (count == 0) fail<ValueError>(type, call, ": there are no levels, expected at least one");
-    Index total = 0;
-    for (Index k = 0; k < count; ++k) {
-      const Grid grid = (*this)[k];
-      if (grid.rows < 1 || grid.columns < 1)
-        fail<ValueError>(type, call, ": a grid has ", grid.rows, " x ", grid.columns,
-                         " bins, expected at least 1 x 1");
-      const Index size = checked_size(std::array{std::max<Index>(shape.batch, 1),
-                                                 std::max<Index>(shape.channels, 1), grid.rows, grid.columns},
-                                      type, call);
-      if (__builtin_add_overflow(total, size, &total))
-        fail<ShapeError>(type, call, ": there are 2^63 features and more");
-    }
-    if (shape.rank != 4)
-      fail<ShapeError>(type, call, ": x is of rank ", static_cast<Index>(shape.rank),
-                       ", expected 4: bins need two spatial axes");
+  POOLHEAD_INLINE static void append(State& to, const State& later) { to.add(later); }
+  /// again(): where a sum is not finite.
+  template <class Again>
+  POOLHEAD_INLINE static auto mean(const State& state, double positions, const Again& again) {
+    const auto mean = AverageFold<A, simd::IntOf<A>, false>().value(state, positions);
+    if (!simd::all((mean - mean) == simd::zero<simd::Vec<A, N>>())) [[unlikely]]
+      return again();
+    return mean;
   }
 };
 
-/// Grids over maps of one size. The edges of their bins stand in a table, as divisions cost more than a small
-/// bin does; where it is too small for them, they are computed each time.
-class GridEdges {
- public:
-  struct Range {
-    Index begin, end;
-    Index size() const { return end - begin; }
+/// Maxima of bins, and their positions.
+template <class A, class I>
+struct BinMaxima {
+  static constexpr int N = simd::lanes<A>;
+  using Fold = MaxFold<A, I>;
+  using State = typename Fold::State;
+  static constexpr bool composes = true;
+
+  static State identity() { return {simd::splat<A, N>(Fold::lowest), simd::zero<simd::Vec<I, N>>()}; }
+  static int chain(Index) { return 4; }
+  template <int m, class Load>
+  POOLHEAD_INLINE static State few(const Load& load, Index w, Index first) {
+    const auto at = [&](Index u) __attribute__((always_inline)) {
+      return State{load(u), simd::splat<I, N>(static_cast<I>(first + u))};
+    };
+    State top = at(w);
+    unroll<m - 1>([&](auto u) __attribute__((always_inline)) { top = Fold::append(top, at(w + u + 1)); });
+    return top;
+  }
+  POOLHEAD_INLINE static void append(State& to, const State& later) { to = Fold::append(to, later); }
+};
+
+/// sink(v, what the columns of a row give for vector v of channels), load(w, v) for each; the row's first
+/// position is `first`.
+template <class Bins, class Load, class Sink>
+POOLHEAD_INLINE void fold_row(const Load& load, Index vectors, Index first, const GridEdges::Range& columns,
+                              Index bin_size, const Sink& sink) {
+  const int chain = Bins::chain(bin_size);
+  const auto fixed = [&](auto m) __attribute__((always_inline)) {
+    for (Index v = 0; v < vectors; ++v)
+      sink(v, Bins::template few<m>(
+                  [&](Index w) __attribute__((always_inline)) { return load(w, v); }, columns.begin, first));
   };
-
-  GridEdges(const Grids& grids, const FeatureShape& shape)
-      : grids_(grids), height_(shape.height()), width_(shape.width()) {
-    Index rows = 0;
-    Index columns = 0;
-    tabled_ = grids.count <= most_grids && height_ <= most_length && width_ <= most_length;
-    for (Index k = 0; k < grids.count && tabled_; ++k) {
-      const Grid grid = grids[k];
-      tabled_ = rows + grid.rows <= most_edges && columns + grid.columns <= most_edges;
-      if (!tabled_) break;
-      first_row_[k] = rows;
-      first_column_[k] = columns;
-      for (Index i = 0; i < grid.rows; ++i) rows_[rows++] = narrow(range(i, grid.rows, height_));
-      for (Index j = 0; j < grid.columns; ++j) columns_[columns++] = narrow(range(j, grid.columns, width_));
+  const auto many = [&](auto m) __attribute__((always_inline)) {
+    for (Index v = 0; v < vectors; ++v) {
+      const auto own = [&](Index w) __attribute__((always_inline)) { return load(w, v); };
+      auto state = Bins::template few<1>(own, columns.begin, first);
+      Index w = columns.begin + 1;
+      for (; w + m <= columns.end; w += m) Bins::append(state, Bins::template few<m>(own, w, first));
+      for (; w < columns.end; ++w) Bins::append(state, Bins::template few<1>(own, w, first));
+      sink(v, state);
     }
-  }
-
-  Index count() const { return grids_.count; }
-  Grid operator[](Index k) const { return grids_[k]; }
-  const Grids& grids() const { return grids_; }
-  /// The rows (columns) of the plane that row (column) i of grid k covers.
-  Range rows(Index k, Index i) const {
-    return tabled_ ? wide(rows_[first_row_[k] + i]) : range(i, grids_[k].rows, height_);
-  }
-  Range columns(Index k, Index j) const {
-    return tabled_ ? wide(columns_[first_column_[k] + j]) : range(j, grids_[k].columns, width_);
-  }
-  /// The rows of grid k that cover row h of the plane: the same rule, with bins and positions in each other's
-  /// place.
-  Range covering(Index k, Index h) const { return range(h, height_, grids_[k].rows); }
-
-  Window window(Index k, Index i, Index j) const {
-    const Range down = rows(k, i);
-    const Range across = columns(k, j);
-    // Rows without a gap between them are one.
-    if (across.size() == width_) return {down.begin * width_, 1, down.size() * width_, 0};
-    return {down.begin * width_ + across.begin, down.size(), across.size(), width_};
-  }
-
- private:
-  static constexpr Index most_grids = 8;
-  static constexpr Index most_edges = 32;
-  static constexpr Index most_length = std::numeric_limits<std::int32_t>::max();
-  struct Narrow {
-    std::int32_t begin, end;
   };
-
-  static Range range(Index i, Index n, Index length) {
-    return {bin_begin(i, n, length), bin_end(i, n, length)};
+  if (chain < 4) return many(std::integral_constant<int, 2>{});
+  switch (columns.size()) {
+    case 1:
+      return fixed(std::integral_constant<int, 1>{});
+    case 2:
+      return fixed(std::integral_constant<int, 2>{});
+    case 3:
+      return fixed(std::integral_constant<int, 3>{});
+    case 4:
+      return fixed(std::integral_constant<int, 4>{});
+    default:
+      return many(std::integral_constant<int, 4>{});
   }
-  static Narrow narrow(const Range& wide) {
-    return {static_cast<std::int32_t>(wide.begin), static_cast<std::int32_t>(wide.end)};
-  }
-  static Range wide(const Narrow& narrow) { return {narrow.begin, narrow.end}; }
-
-  Grids grids_;
-  Index height_, width_;
-  bool tabled_;
-  Index first_row_[most_grids], first_column_[most_grids];
-  Narrow rows_[most_edges], columns_[most_edges];
-};
-
-/// One bin's place in the output, or in the argmax; a null pointer takes nothing.
-template <class T>
-struct BinOutput {
-  T* data;  // of sample 0, channel 0
-  Index row_stride;
-  Index channel_stride;
-};
-template <class T, class A, int N>
-POOLHEAD_INLINE void put(const BinOutput<T>& y, Index n, Index c, const simd::Vec<A, N>& value, int count) {
-  if (y.data == nullptr) return;
-  T* const to = y.data + n * y.row_stride + c * y.channel_stride;
-  if (y.channel_stride == 1) {
-    simd::store_first(to, value, count);
-    return;
-  }
-  A each[N];
-  std::memcpy(each, &value, sizeof each);
-  for (int i = 0; i < count; ++i) to[i * y.channel_stride] = static_cast<T>(each[i]);
 }
 
-/// The features of one grid: bin b of channel c of sample n.
-template <class T>
-struct GridRows {
-  T* data = nullptr;
-  Index row_stride = 0;
-  Index channel_stride = 0;
-  Index bin_stride = 0;
-
-  BinOutput<T> bin(Index b) const {
-    return {data == nullptr ? nullptr : data + b * bin_stride, row_stride, channel_stride};
-  }
-  T& operator()(Index n, Index c, Index b) const {
-    return data[n * row_stride + c * channel_stride + b * bin_stride];
-  }
-};
-
-/// The features of grid k in rows: grids one after another, in each of them channel by channel.
-template <class T>
-GridRows<T> grid_rows(const Rows<T>& rows, const Grids& grids, Index channels, Index k) {
-  Index first = 0;
-  for (Index level = 0; level < k; ++level) first += channels * grids[level].bins();
-  return {rows.data() == nullptr ? nullptr : rows.data() + first, rows.stride(), grids[k].bins(), 1};
-}
-/// An adaptive pool's feature map is one grid.
-template <class T>
-GridRows<T> grid_rows(const GridRows<T>& map, const Grids&, Index, Index) {
-  return map;
-}
-
-/// Reduces every bin of a block of channels, which the first bin brings into the cache.
+/// Reduces every bin of a block of channels.
 template <class X, class Y, class I>
 struct BinHead {
   static constexpr bool has_blocks = true;
   using T = typename X::Scalar;
   using A = Accumulator<T>;
+  static constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  static constexpr Index most_vectors = 8;  // of channels, that take every step together
 
   GridEdges grids;
   bool max;
@@ -189,45 +117,207 @@ struct BinHead {
   Index channels;      // of x
 
   void reduce_block(const X& x, Index n, Index c, Index end) const {
-    if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
-      if (turned_planes<A>(x.positions()) > 0) {
-        struct Tile;
-        constexpr int N = simd::lanes<A>;
-        A* const tile = workspace<Tile, A>(N * x.positions());
-        turn_planes(x.sample(n) + c * x.positions(), x.positions(), static_cast<int>(end - c), tile, N);
-        FeatureShape shape = x.shape();
-        shape.batch = 1;
-        shape.channels = N;
-        reduce_bins(FeatureMap<const A, ChannelsLast>(tile, shape), n, c, 0, 0, end - c);
-        return;
-      }
-    }
-    reduce_bins(x, 0, 0, n, c, end);
+    if (max)
+      reduce_block<BinMaxima<A, I>>(x, n, c, end);
+    else
+      reduce_block<BinAverages<A>>(x, n, c, end);
   }
 
-  /// Channels c .. end - 1 of sample n of a map whose sample 0, channel 0 is (first_sample, first_channel) of
-  /// x.
-  template <class Map>
-  void reduce_bins(const Map& map, Index first_sample, Index first_channel, Index n, Index c, Index end) const {
-    const auto place = [&](const auto& rows, Index k, Index b) {
-      auto out = grid_rows(rows, grids.grids(), channels, k).bin(b);
-      if (out.data != nullptr) out.data += first_sample * out.row_stride + first_channel * out.channel_stride;
-      return out;
-    };
+ private:
+  template <class Bins>
+  [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
+    for (; c < end; c += most_vectors * N) {
+      const Index taken = std::min(most_vectors * N, end - c);
+      if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
+        reduce_planes<Bins>(x, n, c, taken);
+      } else {
+        const Index whole = taken / N;
+        const auto* const channel = x.sample(n) + c;
+        const Index stride = x.channels();
+        if (whole > 0)
+          reduce_rows<Bins>(
+              x, n, c, whole, N, [&](Index s, Index v) __attribute__((always_inline)) {
+                return simd::load<A>(channel + s * stride + v * N);
+              });
+        if (const auto rest = static_cast<int>(taken - whole * N); rest > 0)
+          reduce_rows<Bins>(
+              x, n, c + whole * N, 1, rest, [&](Index s, Index) __attribute__((always_inline)) {
+                return simd::load_first<A>(channel + s * stride + whole * N, rest);
+              });
+      }
+    }
+  }
+
+  /// Some planes, turned so many rows at a time that they stay in the first-level cache.
+  template <class Bins>
+  void reduce_planes(const X& x, Index n, Index c, Index taken) const {
+    struct Tile;
+    const Index width = x.width();
+    const Index vectors = (taken + N - 1) / N;
+    const Index step = std::clamp<Index>(4096 / (vectors * N * width), 1, x.height());
+    A* const tile = workspace<Tile, A>(vectors * N * width * step);
+    auto states = begin<Bins>(vectors);
+    for (Index h = 0; h < x.height(); h += step) {
+      const Index stop = std::min(h + step, x.height());
+      for (Index v = 0; v < vectors; ++v)
+        turn_planes(x.sample(n) + (c + v * N) * x.positions() + h * width, x.positions(), (stop - h) * width,
+                    static_cast<int>(std::min<Index>(N, taken - v * N)), tile + v * N, vectors * N);
+      for (Index row = h; row < stop; ++row)
+        add_row<Bins>(
+            states, vectors, row, [&](Index w, Index v) __attribute__((always_inline)) {
+              return simd::load<A>(tile + (((row - h) * width + w) * vectors + v) * N);
+            });
+    }
+    finish<Bins>(x, states, n, c, vectors, static_cast<int>(taken - (vectors - 1) * N));
+  }
+
+  /// Vectors of channels of which the last has `count`, load(s, v) at position s.
+  template <class Bins, class Load>
+  POOLHEAD_INLINE void reduce_rows(const X& x, Index n, Index c, Index vectors, int count,
+                                   const Load& load) const {
+    auto states = begin<Bins>(vectors);
+    for (Index h = 0; h < x.height(); ++h)
+      add_row<Bins>(
+          states, vectors,
+          h, [&](Index w, Index v) __attribute__((always_inline)) { return load(h * x.width() + w, v); });
+    finish<Bins>(x, states, n, c, vectors, count);
+  }
+
+  template <class Bins>
+  struct States {
+    typename Bins::State* of;  // (bins, vectors)
+    GridEdges::Range* covering;
+  };
+  template <class Bins>
+  States<Bins> begin(Index vectors) const {
+    using State = typename Bins::State;
+    const Index total = grids.grids().bins() * vectors;
+    State* const states = workspace<Bins, State>(total);
+    std::fill_n(states, total, Bins::identity());
+    auto* const covering = workspace<Bins, GridEdges::Range>(grids.count());
+    std::fill_n(covering, grids.count(), GridEdges::Range{0, 0});
+    return {states, covering};
+  }
+
+  template <class Bins, class Load>
+  POOLHEAD_INLINE void add_row(const States<Bins>& states, Index vectors, Index h, const Load& load) const {
+    auto* own = states.of;
     for (Index k = 0; k < grids.count(); ++k) {
-      Index b = 0;
+      const Grid grid = grids[k];
+      if (!Bins::composes || grids.finer(k) == k) {
+        grids.advance(k, h, states.covering[k]);
+        const auto [first, last] = states.covering[k];
+        const Index rows = grids.rows(k, first).size();
+        for (Index j = 0; j < grid.columns; ++j) {
+          const auto columns = grids.columns(k, j);
+          auto* const bins = own + j * vectors;
+          const Index step = grid.columns * vectors;
+          const auto add = [&](Index v, const auto& state) __attribute__((always_inline)) {
+            for (Index i = first; i < last; ++i) Bins::append(bins[i * step + v], state);
+          };
+          fold_row<Bins>(load, vectors, h * grids.width(), columns, rows * columns.size(), add);
+        }
+      }
+      own += grid.bins() * vectors;
+    }
+  }
+
+  /// Writes the features of vectors of channels of which the last has `count`.
+  template <class Bins>
+  void finish(const X& x, const States<Bins>& states, Index n, Index c, Index vectors, int count) const {
+    struct Values;
+    const Index total = grids.grids().bins();
+    A* const values = workspace<Values, A>(total * vectors * N);  // (vectors, bins)
+    I* const positions = workspace<Values, I>(Bins::composes ? total * vectors * N : 0);
+    if constexpr (Bins::composes) compose<Bins>(states.of, vectors);
+    const auto own = [&](Index v) { return v + 1 < vectors ? N : count; };
+    const auto* next = states.of;
+    Index b = 0;
+    for (Index k = 0; k < grids.count(); ++k) {
       for (Index i = 0; i < grids[k].rows; ++i) {
         for (Index j = 0; j < grids[k].columns; ++j, ++b) {
           const Window window = grids.window(k, i, j);
-          if (max) {
-            using Reduction = MaxReduction<Map, BinOutput<T>, BinOutput<Index>, I>;
-            reduce_window(Reduction(map, place(y, k, b), place(argmax, k, b), window), map, window, n, c, end);
-          } else {
-            using Reduction = AverageReduction<Map, BinOutput<T>, I>;
-            reduce_window(Reduction(map, place(y, k, b), window), map, window, n, c, end);
+          for (Index v = 0; v < vectors; ++v, ++next) {
+            const Index to = (v * total + b) * N;
+            if constexpr (Bins::composes) {
+              simd::store(values + to, next->value);
+              // Of -inf alone nothing was ever greater: the first position stands for them all.
+              const auto nothing = next->value == simd::splat<A, N>(Bins::Fold::lowest);
+              simd::store_first(
+                  positions + to,
+                  simd::select(nothing, simd::splat<I, N>(static_cast<I>(window.first)), next->position), N);
+            } else {
+              simd::store(values + to, Bins::mean(*next, static_cast<double>(window.size()), [&] {
+                            const AverageReduction<X, NoArgmax, I> average(x, {}, window);
+                            return average.mean(*next, n, c + v * N, own(v));
+                          }));
+            }
           }
         }
       }
+    }
+    for (Index v = 0; v < vectors; ++v) {
+      Index first = v * total * N;
+      for (Index k = 0; k < grids.count(); ++k) {
+        const Index bins = grids[k].bins();
+        put_bins(grid_rows(y, grids.grids(), channels, k), values + first, bins, n, c + v * N, own(v));
+        if constexpr (Bins::composes)
+          if (argmax.data() != nullptr)
+            put_bins(grid_rows(argmax, grids.grids(), channels, k), positions + first, bins, n, c + v * N,
+                     own(v));
+        first += bins * N;
+      }
+    }
+  }
+
+  /// Makes the bins of coarse grids of those of fine ones, in the order of how many grids lie between.
+  template <class Bins>
+  void compose(typename Bins::State* states, Index vectors) const {
+    for (Index steps = 1, left = 1; left > 0; ++steps) {
+      left = 0;
+      for (Index k = 0; k < grids.count(); ++k) {
+        const Index between = compositions(k);
+        if (between > steps) ++left;
+        if (between != steps) continue;
+        const Grid grid = grids[k];
+        const Grid fine = grids[grids.finer(k)];
+        const Index down = fine.rows / grid.rows;
+        const Index across = fine.columns / grid.columns;
+        const auto* corner = states + grids.first_bin(grids.finer(k)) * vectors;
+        auto* to = states + grids.first_bin(k) * vectors;
+        const typename Bins::Fold fold;
+        for (Index i = 0; i < grid.rows; ++i, corner += down * fine.columns * vectors)
+          for (Index j = 0; j < grid.columns; ++j)
+            for (Index v = 0; v < vectors; ++v, ++to) {
+              const auto* const part = corner + j * across * vectors + v;
+              *to = *part;
+              for (Index d = 0; d < down; ++d)
+                for (Index a = d == 0 ? 1 : 0; a < across; ++a)
+                  *to = fold.merge(*to, part[(d * fine.columns + a) * vectors]);
+            }
+      }
+    }
+  }
+  /// How many compositions lie between grid k and one that is not composed.
+  Index compositions(Index k) const {
+    Index steps = 0;
+    for (Index from = grids.finer(k); from != k; from = grids.finer(k)) {
+      k = from;
+      ++steps;
+    }
+    return steps;
+  }
+
+  /// values[b * N + i]: bin b of channel c + i.
+  template <class To, class Value>
+  static void put_bins(const GridRows<To>& rows, const Value* values, Index bins, Index n, Index c, int count) {
+    To* const to = rows.data + n * rows.row_stride + c * rows.channel_stride;
+    if (rows.bin_stride == 1 && bins > 1) {
+      turn_back<N>(values, N, bins, count, to);
+    } else {
+      for (Index b = 0; b < bins; ++b)
+        for (int i = 0; i < count; ++i)
+          to[b * rows.bin_stride + i * rows.channel_stride] = static_cast<To>(values[b * N + i]);
     }
   }
 };
@@ -245,48 +335,108 @@ struct BinGradient {
 
   template <class A>
   void add_plane(A* tile, Index stride, Index n, Index c, Index channels) const {
-    for (Index k = 0; k < grids.count(); ++k) {
-      for (Index i = 0; i < grids[k].rows; ++i) {
-        const auto rows = grids.rows(k, i);
-        for (Index j = 0; j < grids[k].columns; ++j) add_bin(tile, stride, n, c, channels, k, i, j, 0, rows);
-      }
-    }
+    add_rows(tile, stride, n, c, channels, {0, shape.height()});
   }
   template <class A>
   void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const {
-    for (Index k = 0; k < grids.count(); ++k) {
-      const auto covering = grids.covering(k, h);
-      for (Index i = covering.begin; i < covering.end; ++i)
-        for (Index j = 0; j < grids[k].columns; ++j)
-          add_bin(row, stride, n, c, channels, k, i, j, h, {h, h + 1});
-    }
+    add_rows(row, stride, n, c, channels, {h, h + 1});
   }
 
  private:
-  /// Adds bin (i, j) of grid k to some rows of the planes at tile, which begins with row `first`.
   template <class A>
-  void add_bin(A* tile, Index stride, Index n, Index c, Index channels, Index k, Index i, Index j, Index first,
-               const GridEdges::Range& rows) const {
-    const Index width = shape.width();
-    const Index b = i * grids[k].columns + j;
-    const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
+  void add_rows(A* tile, Index stride, Index n, Index c, Index channels, const GridEdges::Range& rows) const {
     if (max) {
-      const GridRows<const Index> at = grid_rows(argmax, grids.grids(), shape.channels, k);
-      for (Index q = 0; q < channels; ++q) {
-        const Index s = at(n, c + q, b);
-        if (s >= rows.begin * width && s < rows.end * width)
-          tile[(s - first * width) * stride + q] += static_cast<A>(g(n, c + q, b));
-      }
-      return;
+      for (Index k = 0; k < grids.count(); ++k) add_maxima(tile, stride, n, c, channels, k, rows);
+    } else {
+      constexpr Index most = 8 * simd::lanes<A>;
+      for (Index q = 0; q < channels; q += most)
+        add_averages(tile + q, stride, n, c + q, std::min(most, channels - q), rows);
     }
-    constexpr Index most = 8 * simd::lanes<A>;  // channels at a time: see channel_block and turned_planes
-    A share[most];
-    const auto across = grids.columns(k, j);
-    const auto area = static_cast<A>(grids.rows(k, i).size() * across.size());
-    for (Index q = 0; q < channels; ++q) share[q] = static_cast<A>(g(n, c + q, b)) / area;
-    for (Index h = rows.begin - first; h < rows.end - first; ++h)
-      for (Index w = across.begin; w < across.end; ++w)
-        for (Index q = 0; q < channels; ++q) tile[(h * width + w) * stride + q] += share[q];
+  }
+
+  template <class A>
+  void add_maxima(A* tile, Index stride, Index n, Index c, Index channels, Index k,
+                  const GridEdges::Range& rows) const {
+    const Index begin = rows.begin * shape.width();
+    const Index end = rows.end * shape.width();
+    const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
+    const GridRows<const Index> at = grid_rows(argmax, grids.grids(), shape.channels, k);
+    const Index bins = grids[k].bins();
+    for (Index q = 0; q < channels; ++q) {
+      const T* const gradients = g.data + n * g.row_stride + (c + q) * g.channel_stride;
+      const Index* const positions = &at(n, c + q, 0);
+      for (Index b = 0; b < bins; ++b) {
+        const Index s = positions[b];
+        if (s >= begin && s < end)
+          tile[(s - begin) * stride + q] += static_cast<A>(gradients[b * g.bin_stride]);
+      }
+    }
+  }
+
+  /// Channels c .. c + taken - 1. All rows of bins that cover a row of the plane are added up, and spread over
+  /// their columns once.
+  template <class A>
+  void add_averages(A* tile, Index stride, Index n, Index c, Index taken, const GridEdges::Range& rows) const {
+    constexpr int N = simd::lanes<A>;
+    using V = simd::Vec<A, N>;
+    struct Shares;
+    const Index width = shape.width();
+    const Index whole = taken / N;
+    const auto rest = static_cast<int>(taken - whole * N);
+    const Index vectors = whole + (rest > 0 ? 1 : 0);
+    A* const shares = workspace<Shares, A>(grids.grids().bins() * vectors * N);  // (bins, vectors)
+    auto* const covering = workspace<Shares, GridEdges::Range>(grids.count());
+    std::fill_n(covering, grids.count(), GridEdges::Range{0, 0});
+    A* next = shares;
+    for (Index k = 0; k < grids.count(); ++k) {
+      const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
+      const Grid grid = grids[k];
+      for (Index v = 0; v < vectors; ++v) {
+        const T* const from = g.data + n * g.row_stride + (c + v * N) * g.channel_stride;
+        const int count = v < whole ? N : rest;
+        if (g.bin_stride == 1)
+          turn_planes(from, g.channel_stride, grid.bins(), count, next + v * N, vectors * N);
+        else
+          for (Index b = 0; b < grid.bins(); ++b)
+            simd::store(next + (b * vectors + v) * N, simd::load_first<A>(from + b * g.bin_stride, count));
+      }
+      for (Index i = 0; i < grid.rows; ++i) {
+        for (Index j = 0; j < grid.columns; ++j, next += vectors * N) {
+          const Index area = grids.rows(k, i).size() * grids.columns(k, j).size();
+          const auto share = simd::splat<A, N>(A(1) / static_cast<A>(area));
+          for (Index v = 0; v < vectors; ++v) simd::store(next + v * N, share * simd::load<A>(next + v * N));
+        }
+      }
+    }
+    for (Index h = rows.begin; h < rows.end; ++h) {
+      A* const to = tile + (h - rows.begin) * width * stride;
+      const A* own = shares;
+      for (Index k = 0; k < grids.count(); ++k) {
+        const Grid grid = grids[k];
+        grids.advance(k, h, covering[k]);
+        const auto [first, last] = covering[k];
+        for (Index j = 0; j < grid.columns; ++j) {
+          const auto columns = grids.columns(k, j);
+          const auto add = [&](Index v, int count) __attribute__((always_inline)) {
+            const auto share = [&](Index i) __attribute__((always_inline)) {
+              return simd::load<A>(own + ((i * grid.columns + j) * vectors + v) * N);
+            };
+            V sum = share(first);
+            for (Index i = first + 1; i < last; ++i) sum = sum + share(i);
+            for (Index w = columns.begin; w < columns.end; ++w) {
+              A* const at = to + w * stride + v * N;
+              if (count == N)
+                simd::store(at, simd::load<A>(at) + sum);
+              else
+                simd::store_first(at, simd::load_first<A>(at, count) + sum, count);
+            }
+          };
+          for (Index v = 0; v < whole; ++v) add(v, N);
+          if (rest > 0) add(whole, rest);
+        }
+        own += grid.bins() * vectors * N;
+      }
+    }
   }
 };
 
@@ -294,23 +444,44 @@ struct BinGradient {
 inline void check_bin_argmax(std::string_view type, const Grids& grids, const ArgmaxCache& cache) {
   const GridEdges edges(grids, cache.shape);
   const Index width = cache.shape.width();
+  const Index size = cache.shape.positions();
+  // A bit for each position of each bin, where it has it: a division for each maximum would take longer than
+  // backward does.
+  struct Bits;
+  constexpr Index bits = 64;
+  const Index words = (size + bits - 1) / bits;
+  const Index most = std::max<Index>(32768 / words, 1);  // bins at a time
   for (Index k = 0; k < grids.count; ++k) {
     const GridRows<const Index> argmax = grid_rows(cache.rows(), grids, cache.shape.channels, k);
-    for (Index b = 0; b < grids[k].bins(); ++b) {
-      const auto rows = edges.rows(k, b / grids[k].columns);
-      const auto columns = edges.columns(k, b % grids[k].columns);
-      for (Index n = 0; n < cache.shape.batch; ++n)
+    const Grid grid = grids[k];
+    for (Index first = 0; first < grid.bins(); first += most) {
+      const Index count = std::min(most, grid.bins() - first);
+      auto* const inside = workspace<Bits, std::uint64_t>(count * words);
+      std::fill_n(inside, count * words, 0);
+      for (Index b = 0; b < count; ++b) {
+        const auto rows = edges.rows(k, (first + b) / grid.columns);
+        const auto columns = edges.columns(k, (first + b) % grid.columns);
+        for (Index h = rows.begin; h < rows.end; ++h)
+          for (Index s = h * width + columns.begin; s < h * width + columns.end; ++s)
+            inside[b * words + s / bits] |= std::uint64_t{1} << (s % bits);
+      }
+      for (Index n = 0; n < cache.shape.batch; ++n) {
         for (Index c = 0; c < cache.shape.channels; ++c) {
-          const Index position = argmax(n, c, b);
-          const Index row = position / width;
-          const Index column = position - row * width;
-          const bool inside = position >= 0 && row >= rows.begin && row < rows.end && column >= columns.begin &&
-                              column < columns.end;
-          if (!inside)
-            fail<ValueError>(type, "::backward: argmax of bin ", b, " of plane ", n * cache.shape.channels + c,
-                             " is ", position, ", expected a position in rows ", rows.begin, "..", rows.end - 1,
-                             " and columns ", columns.begin, "..", columns.end - 1);
+          const Index* const positions = &argmax(n, c, first);
+          for (Index b = 0; b < count; ++b) {
+            const auto s = static_cast<std::size_t>(positions[b]);
+            if (s < static_cast<std::size_t>(size) &&
+                (inside[static_cast<std::size_t>(b * words) + s / bits] >> (s % bits) & 1) != 0)
+              continue;
+            const auto rows = edges.rows(k, (first + b) / grid.columns);
+            const auto columns = edges.columns(k, (first + b) % grid.columns);
+            fail<ValueError>(type, "::backward: argmax of bin ", first + b, " of plane ",
+                             n * cache.shape.channels + c, " is ", positions[b],
+                             ", expected a position in rows ", rows.begin, "..", rows.end - 1, " and columns ",
+                             columns.begin, "..", columns.end - 1);
+          }
         }
+      }
     }
   }
 }

@@ -74,10 +74,24 @@ struct LogMeasure {
   };
 };
 
+/// What a scan finds.
+template <class A, int N>
+struct LargestTop {
+  simd::Vec<A, N> largest;
+
+  template <class F>
+  POOLHEAD_INLINE static LargestTop zip(const F& f, const LargestTop& a, const LargestTop& b) {
+    return {f(a.largest, b.largest)};
+  }
+  POOLHEAD_INLINE static LargestTop merge(const LargestTop& a, const LargestTop& b) {
+    return {simd::max(a.largest, b.largest)};
+  }
+};
+
 /// sum 2^(rate d(x)) and, where weighted, sum 2^(rate d(x)) d(x), in one pass: where a larger x comes, what has
 /// been summed so far is scaled down. Sums are double; terms are computed in float for float data unless
 /// precise.
-template <class Measure, class A, bool weighted>
+template <class Measure, class A, bool has_weights>
 struct ExponentialSum {
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
@@ -85,24 +99,42 @@ struct ExponentialSum {
   struct Nothing {
     static Nothing zip(const auto&, const Nothing&, const Nothing&) { return {}; }
   };
-  using Weighted = std::conditional_t<weighted, WideSum<A, N>, Nothing>;
+  using Weighted = std::conditional_t<has_weights, WideSum<A, N>, Nothing>;
+
+  struct Sums {
+    WideSum<A, N> sum;
+    [[no_unique_address]] Weighted weighted;
+
+    template <class F>
+    static Sums zip(const F& f, const Sums& a, const Sums& b) {
+      return {WideSum<A, N>::zip(f, a.sum, b.sum), Weighted::zip(f, a.weighted, b.weighted)};
+    }
+    static Sums zero() {
+      Sums out;
+      out.sum = WideSum<A, N>::zero();
+      if constexpr (has_weights) out.weighted = WideSum<A, N>::zero();
+      return out;
+    }
+    static Sums merge(Sums a, const Sums& b) {
+      a.sum.add(b.sum);
+      if constexpr (has_weights) a.weighted.add(b.weighted);
+      return a;
+    }
+  };
 
   typename Measure::Mark mark;
   Wide rate;
-  WideSum<A, N> sum;
-  [[no_unique_address]] Weighted weighted_sum;
+  Sums sums;
 
   template <class F>
   static ExponentialSum zip(const F& f, const ExponentialSum& a, const ExponentialSum& b) {
-    return {Measure::Mark::zip(f, a.mark, b.mark), f(a.rate, b.rate), WideSum<A, N>::zip(f, a.sum, b.sum),
-            Weighted::zip(f, a.weighted_sum, b.weighted_sum)};
+    return {Measure::Mark::zip(f, a.mark, b.mark), f(a.rate, b.rate), Sums::zip(f, a.sums, b.sums)};
   }
   POOLHEAD_INLINE static ExponentialSum zero(const Wide& rate) {
     ExponentialSum out;
     out.mark = Measure::template mark<double>(simd::splat<A, N>(Measure::lowest));
     out.rate = rate;
-    out.sum = WideSum<A, N>::zero();
-    if constexpr (weighted) out.weighted_sum = WideSum<A, N>::zero();
+    out.sums = Sums::zero();
     return out;
   }
 
@@ -113,28 +145,38 @@ struct ExponentialSum {
     }
     add_as<double>(x, valid);
   }
+  /// Sums that are relative to the same mark.
+  POOLHEAD_INLINE void add(const Sums& other) { sums = Sums::merge(sums, other); }
   POOLHEAD_INLINE void add(const ExponentialSum& other) {
     if (simd::all(mark.value == other.mark.value)) {
-      add_sums(other);
+      add(other.sums);
     } else {
       add_moved(other);
     }
   }
 
-  /// Of a part of the plane that comes next: the start of its maximum, the maximum of what is seen of it, and
-  /// that of all lanes. NaN are passed over, they show in the sums.
-  POOLHEAD_INLINE static V scan_start() { return simd::splat<A, N>(Measure::lowest); }
+  /// Of a part of the plane that comes next: the start of its maximum, and the maximum of what is seen of it.
+  /// NaN are passed over, they show in the sums.
+  using Top = LargestTop<A, N>;
+  POOLHEAD_INLINE static Top scan_start() { return {simd::splat<A, N>(Measure::lowest)}; }
   template <int K, class Valid>
-  POOLHEAD_INLINE static V scan(V top, const V (&x)[K], const Valid& valid) {
-    unroll<K>([&](auto k) __attribute__((always_inline)) { top = simd::max(top, valid.select(k, x[k], top)); });
+  POOLHEAD_INLINE static Top scan(Top top, const V (&x)[K], const Valid& valid) {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      top.largest = simd::max(top.largest, valid.select(k, x[k], top.largest));
+    });
     return top;
   }
-  POOLHEAD_INLINE static V scan_lanes(const V& top) { return simd::max_lane<N / 2>(top); }
+  POOLHEAD_INLINE ExponentialSum lane(int i) const {
+    const auto pick = [&](const auto& field, const auto&) { return simd::splat_lane(field, i); };
+    ExponentialSum out = zip(pick, *this, *this);
+    out.sums = Sums::zero();
+    return out;
+  }
   /// Makes the sums relative to top where it is the largest so far.
-  POOLHEAD_INLINE void raise(const V& top, bool precise) {
-    if (!simd::any(top > mark.value)) return;
+  POOLHEAD_INLINE void raise(const Top& top, bool precise) {
+    if (!simd::any(top.largest > mark.value)) return;
     const auto largest = simd::splat<A, N>(std::numeric_limits<A>::max());
-    const V next = simd::max(mark.value, simd::select(top > largest, largest, top));
+    const V next = simd::max(mark.value, simd::select(top.largest > largest, largest, top.largest));
     if constexpr (std::same_as<A, float>) {
       if (!precise) return raise_as<float>(next);
     }
@@ -154,11 +196,11 @@ struct ExponentialSum {
       const auto distance = from.distance(x[k]);
       terms[k] = valid.select(k, simd::exp2(exponent * distance), simd::zero<Terms>());
       // 2^-inf times -inf is 0, as the limit is.
-      if constexpr (weighted)
+      if constexpr (has_weights)
         products[k] = simd::select(terms[k] == simd::zero<Terms>(), terms[k], terms[k] * distance);
     });
-    add_all(sum, terms);
-    if constexpr (weighted) add_all(weighted_sum, products);
+    add_all(sums.sum, terms);
+    if constexpr (has_weights) add_all(sums.weighted, products);
   }
 
   /// Up to four floats are added as such first.
@@ -172,22 +214,18 @@ struct ExponentialSum {
     }
   }
 
-  POOLHEAD_INLINE void add_sums(const ExponentialSum& other) {
-    sum.add(other.sum);
-    if constexpr (weighted) weighted_sum.add(other.weighted_sum);
-  }
   [[gnu::noinline]] void add_moved(ExponentialSum other) {
     const auto later = other.mark.value > mark.value;
     const auto pick = [&](const auto& ours, const auto& theirs) { return simd::select(later, theirs, ours); };
     const auto top = Measure::Mark::zip(pick, mark, other.mark);
     move_to(top);
     other.move_to(top);
-    add_sums(other);
+    add(other.sums);
   }
   template <class C>
   [[gnu::noinline]] void raise_as(const V& top) {
     const auto next = Measure::template mark<C>(top);
-    if (simd::all(mark.value == scan_start()))
+    if (simd::all(mark.value == scan_start().largest))
       mark = next;  // the sums are empty
     else
       move_to(next);
@@ -197,13 +235,13 @@ struct ExponentialSum {
   POOLHEAD_INLINE void move_to(const typename Measure::Mark& next) {
     const Wide distance = typename Measure::template From<double>(next).distance(mark);
     const Wide factor = simd::exp2(rate * distance);
-    if constexpr (weighted) {
-      auto shift = sum;
+    if constexpr (has_weights) {
+      auto shift = sums.sum;
       shift.scale(simd::select(factor == simd::zero<Wide>(), simd::zero<Wide>(), distance));
-      weighted_sum.add(shift);
-      weighted_sum.scale(factor);
+      sums.weighted.add(shift);
+      sums.weighted.scale(factor);
     }
-    sum.scale(factor);
+    sums.sum.scale(factor);
     mark = next;
   }
 };
@@ -241,7 +279,10 @@ struct WideReduction : Fold {
   double* planes;  // of a WideCache, or null
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    const auto results = Fold::results(state, static_cast<double>(valid_positions(map, n)));
+    put_results(Fold::results(state, static_cast<double>(valid_positions(map, n))), n, c, count);
+  }
+  template <class Results>
+  POOLHEAD_INLINE void put_results(const Results& results, Index n, Index c, int count) const {
     put(y, n, c, simd::convert<typename Fold::Accumulator>(results.y), count);
     if (planes == nullptr) return;
     Index plane = n * map.channels() + c;
@@ -261,42 +302,15 @@ struct WideResults {
 
 /// What is kept of a sum of exponentials relative to a mark: the mark, the sum, and how far y is from the mark.
 /// Their combinations would lose what a large mark hides.
-template <class Lanes, int N>
+template <int N>
 struct KeptSum {
   simd::Doubles<N> mark, sum, offset;
 
+  template <class Lanes>
   POOLHEAD_INLINE KeptSum(const Lanes& lanes, const double* planes, Index size, Index plane)
       : mark(lanes.wide(planes + plane)),
         sum(lanes.wide(planes + size + plane)),
         offset(lanes.wide(planes + 2 * size + plane)) {}
-};
-
-/// Numbers of one channel, in double and, for float data, in float, too.
-template <class A, int N>
-struct Both {
-  simd::Doubles<N> wide;
-  simd::Vec<float, N> narrow;
-
-  POOLHEAD_INLINE Both() = default;
-  POOLHEAD_INLINE Both(const simd::Doubles<N>& value) : wide(value), narrow(simd::convert<float>(value)) {}
-  template <class C>
-  POOLHEAD_INLINE const simd::Vec<C, N>& as() const {
-    if constexpr (std::same_as<C, float>)
-      return narrow;
-    else
-      return wide;
-  }
-};
-template <int N>
-struct Both<double, N> {
-  simd::Doubles<N> wide;
-
-  POOLHEAD_INLINE Both() = default;
-  POOLHEAD_INLINE Both(const simd::Doubles<N>& value) : wide(value) {}
-  template <class C>
-  POOLHEAD_INLINE const simd::Doubles<N>& as() const {
-    return wide;
-  }
 };
 
 /// Below this exponent (p, r) the roots that follow magnify what float terms lose.

@@ -26,8 +26,7 @@ struct GeneralizedMeanKind {
     return simd::convert<double>(lanes(p + c));
   }
   POOLHEAD_INLINE V base(const V& x) const {
-    const auto least = simd::splat<A, N>(eps);
-    return simd::select(x < least, least, x);  // not max: a NaN stays
+    return simd::max(x, simd::splat<A, N>(eps));  // a NaN in x stays
   }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
     return simd::select(x < simd::splat<A, N>(eps), simd::zero<V>(), value);
@@ -91,11 +90,11 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {
-    return detail::WideReduction<Fold<I>, X>{{kind()}, x, y, nullptr};
+    return detail::power_head<I>(kind(), x, y, nullptr);
   }
   template <class I, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::WideReduction<Fold<I>, X>{{kind()}, x, y, cache.planes.data()};
+    return detail::power_head<I>(kind(), x, y, cache.planes.data());
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
@@ -105,13 +104,11 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   template <Scalar U>
   auto fold() const {
     static_assert(std::same_as<U, T>, "poolhead: a stream's scalar is that of the pool's parameters");
-    return Fold<simd::IntOf<Accumulator<T>>>{kind()};
+    return detail::PowerFold<Kind, Accumulator<T>, simd::IntOf<Accumulator<T>>>{kind()};
   }
 
  private:
   using Kind = detail::GeneralizedMeanKind<T>;
-  template <class I>
-  using Fold = detail::PowerFold<Kind, Accumulator<T>, I>;
 
   void fill(T value) {
     p.setConstant(value);
@@ -120,7 +117,7 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   Kind kind() const {
     const bool shared = p.size() == 1;
     const int exponent = shared ? detail::small_exponent<T>(static_cast<double>(p(0))) : 0;
-    bool precise = eps < 1e-30;  // the inverse of y could overflow a float
+    bool precise = static_cast<double>(eps) < 1e-18;  // x / y could vanish in a float
     for (Index c = 0; c < p.size(); ++c)
       precise = precise || static_cast<double>(p(c)) < detail::least_float_rate;
     return {p.data(), shared, eps, exponent, precise};

@@ -55,7 +55,11 @@ struct AverageFold {
   }
   /// The mean of what `positions` positions left in the state.
   POOLHEAD_INLINE V value(const State& state, double positions) const {
-    return simd::convert<A>(state.value() / simd::splat<double, N>(positions));
+    // For doubles, a division: the product of a reciprocal is not rounded as the quotient is.
+    if constexpr (std::same_as<A, double>)
+      return state.value() / simd::splat<double, N>(positions);
+    else
+      return simd::convert<A>(state.value() * simd::splat<double, N>(1.0 / positions));
   }
 };
 
@@ -122,18 +126,16 @@ struct AverageGradient {
   X map;
   Rows<const T> dy;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     const auto positions = static_cast<Accumulator>(valid_positions(map, n));
     return lanes(dy.row(n) + c) / simd::splat<Accumulator, N>(positions);
   }
-  template <class Valid>
-  POOLHEAD_INLINE Coefficients at(const Coefficients& share, Sums&, const Coefficients&, const simd::Vec<I, N>&,
-                                  const Valid&) const {
-    return share;
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& share, Sums&, const Coefficients (&)[K],
+                          const simd::Vec<I, N> (&)[K], const Valid&, Coefficients (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = share; });
   }
-  template <class Lanes>
-  void collect(const Lanes&, const Sums&, Index, Index) const {}
+  void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };
 

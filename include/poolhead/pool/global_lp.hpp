@@ -65,11 +65,11 @@ class GlobalLpPool : public PoolCalls<GlobalLpPool>, public StreamCalls<GlobalLp
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
-    return bind<I>(x, y, nullptr);
+    return detail::power_head<I>(kind<typename X::Scalar>(), x, y, nullptr);
   }
   template <class I, class X, Scalar T>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return bind<I>(x, y, cache.planes.data());
+    return detail::power_head<I>(kind<T>(), x, y, cache.planes.data());
   }
   template <class I, class X, Scalar T>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
@@ -79,20 +79,13 @@ class GlobalLpPool : public PoolCalls<GlobalLpPool>, public StreamCalls<GlobalLp
   }
   template <Scalar T>
   auto fold() const {
-    return Fold<T, simd::IntOf<Accumulator<T>>>{kind<T>()};
+    return detail::PowerFold<detail::LpKind<T>, Accumulator<T>, simd::IntOf<Accumulator<T>>>{kind<T>()};
   }
 
  private:
-  template <Scalar T, class I>
-  using Fold = detail::PowerFold<detail::LpKind<T>, Accumulator<T>, I>;
-
   template <Scalar T>
   detail::LpKind<T> kind() const {
     return {p, detail::small_exponent<T>(p)};
-  }
-  template <class I, class X, Scalar T>
-  auto bind(const X& x, const Rows<T>& y, double* wide) const {
-    return detail::WideReduction<Fold<T, I>, X>{{kind<T>()}, x, y, wide};
   }
 };
 

@@ -125,22 +125,26 @@ struct MaxGradient {
   struct Coefficients {
     V dy;
     simd::Vec<I, N> argmax;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {simd::splat_lane(dy, i), simd::splat_lane(argmax, i)};
+    }
   };
 
   Rows<const T> dy;
   Rows<const Index> argmax;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     return {lanes(dy.row(n) + c), lanes(argmax.row(n) + c)};
   }
-  template <class Valid>
-  POOLHEAD_INLINE V at(const Coefficients& shared, Sums&, const V&, const simd::Vec<I, N>& position,
-                       const Valid&) const {
-    return simd::select(position == shared.argmax, shared.dy, simd::zero<V>());
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums&, const V (&)[K],
+                          const simd::Vec<I, N> (&position)[K], const Valid&, V (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = simd::select(position[k] == shared.argmax, shared.dy, simd::zero<V>());
+    });
   }
-  template <class Lanes>
-  void collect(const Lanes&, const Sums&, Index, Index) const {}
+  void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };
 

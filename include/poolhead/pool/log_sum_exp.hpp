@@ -1,10 +1,18 @@
 // Log-sum-exp pooling.
 #pragma once
 
-#include "poolhead/pool/exponential.hpp"
+#include "poolhead/pool/float_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
+
+/// y = mark + offset, offset = log2(sum / positions) / rate.
+template <int N>
+POOLHEAD_INLINE WideResults<N, 3> log_sum_exp_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
+                                                      const simd::Doubles<N>& rate, double positions) {
+  const auto offset = simd::log2(sum / simd::splat<double, N>(positions)).value() / rate;
+  return {mark + offset, {mark, sum, offset}};
+}
 
 template <class T, class I>
 struct LogSumExpFold {
@@ -23,14 +31,12 @@ struct LogSumExpFold {
     return State::zero(simd::splat<double, N>(rate));
   }
   static constexpr bool scans = true;
-  bool wants_scan() const { return true; }
-  POOLHEAD_INLINE V scan_start() const { return State::scan_start(); }
+  POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
   template <int K, class Valid>
-  POOLHEAD_INLINE V scan(const V& top, const V (&x)[K], const Valid& valid) const {
+  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K], const Valid& valid) const {
     return State::scan(top, x, valid);
   }
-  POOLHEAD_INLINE V scan_lanes(const V& top) const { return State::scan_lanes(top); }
-  POOLHEAD_INLINE void raise(State& state, const V& top) const { state.raise(top, precise); }
+  POOLHEAD_INLINE void raise(State& state, const typename State::Top& top) const { state.raise(top, precise); }
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
@@ -41,13 +47,41 @@ struct LogSumExpFold {
     return a;
   }
   POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double positions) const {
-    const Wide sum = state.sum.value();
-    const Wide offset = simd::log2(sum / simd::splat<double, N>(positions)).value() / state.rate;
-    const Wide mark = simd::convert<double>(state.mark.value);
-    return {mark + offset, {mark, sum, offset}};
+    return log_sum_exp_results<N>(simd::convert<double>(state.mark.value), state.sums.sum.value(), state.rate,
+                                  positions);
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
     return simd::convert<Accumulator>(results(state, positions).y);
+  }
+};
+
+/// The same of floats.
+template <class I>
+struct LogSumExpFloatFold {
+  using PositionLane = I;
+  static constexpr int N = simd::lanes<float>;
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  using State = FloatSum<false, false, N>;
+
+  double rate;  // r log2(e)
+  double positions;
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero(simd::splat<double, N>(rate));
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
+    return State::scan(top, x, valid);
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    state.add(x, valid);
+  }
+  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, Index, Index, int) const {
+    return log_sum_exp_results<N>(state.wide_mark(), state.sums.sum, simd::splat<double, N>(rate), positions);
   }
 };
 
@@ -60,12 +94,17 @@ struct LogSumExpGradient {
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Wide = simd::Doubles<N>;
-  using Sums = Wide;
-
-  using Number = Both<Accumulator, N>;
+  using Sums = WideSums<N, 1>;
 
   struct Coefficients {
-    Number scale, mark, rate;
+    Wide scale, mark;
+    V float_scale, float_mark;
+    simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {simd::splat_lane(scale, i), simd::splat_lane(mark, i), simd::splat_lane(float_scale, i),
+              simd::splat_lane(float_mark, i), simd::splat_lane(ordinary, i)};
+    }
   };
 
   double r;
@@ -76,41 +115,57 @@ struct LogSumExpGradient {
   double* shares;  // (N, C)
   Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
-    const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
-    return {simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum, kept.mark,
-            simd::splat<double, N>(r * std::numbers::log2e)};
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+    using A = Accumulator;
+    const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
+    const Wide scale = simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum;
+    return {scale, kept.mark, simd::convert<A>(scale), simd::convert<A>(kept.mark),
+            simd::convert<simd::IntOf<A>>((kept.sum - kept.sum) == simd::zero<Wide>())};
   }
-  template <class Valid>
-  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>&,
-                       const Valid& valid) const {
-    if constexpr (std::same_as<Accumulator, float>) {
-      if (!precise) return at_as<float>(shared, sums, x, valid);
-    }
-    return at_as<double>(shared, sums, x, valid);
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
+                          const Valid& valid, V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, valid, dx);
   }
-  template <class Lanes>
-  POOLHEAD_INLINE void collect(const Lanes& lanes, const Sums& sums, Index n, Index c) const {
+  template <int K, class Valid>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
+                              V (&dx)[K]) const {
+    const V rate = simd::splat<float, N>(static_cast<float>(r * std::numbers::log2e));
+    const V least = least_distance(rate);
+    V distance[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = distance[k] = simd::max(x[k] - shared.float_mark, least);
+    });
+    simd::short_exp2<K, N>(rate, dx);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = simd::select(distance[k] > least, shared.float_scale * dx[k], simd::zero<V>());
+      distance[k] = dx[k] * distance[k];
+    });
+    sums.of[0] = sums.of[0] + valid_total<float, N>(distance, valid);
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
+                             V (&dx)[K]) const {
+    const auto nothing = simd::zero<Wide>();
+    const Wide rate = simd::splat<double, N>(r * std::numbers::log2e);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const Wide distance = simd::convert<double>(x[k]) - shared.mark;
+      const Wide weight = shared.scale * simd::exp2(rate * distance);
+      // 2^-inf times -inf is 0, as the limit is.
+      const Wide share = simd::select(weight == nothing, weight, weight * distance);
+      sums.of[0] = sums.of[0] + valid.select(k, share, nothing);
+      dx[k] = simd::convert<Accumulator>(weight);
+    });
+  }
+  POOLHEAD_INLINE void collect(const ChannelLanes<Accumulator, I>& lanes, const Sums& sums, Index n,
+                               Index c) const {
     // sum w (x - y) = sum w (x - mark) - (y - mark): the weights add up to 1.
     const Index plane = n * map.channels() + c;
-    const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), plane);
+    const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), plane);
     const Wide y = simd::convert<double>(lanes(dy.row(n) + c)) * kept.offset;
-    lanes.store(shares + plane, (lanes.total(sums) - y) / simd::splat<double, N>(r));
+    lanes.store(shares + plane, (sums.of[0] - y) / simd::splat<double, N>(r));
   }
   void finish() const { add_shares(shares, map.batch(), map.channels(), *parameter); }
-
- private:
-  template <class C, class Valid>
-  POOLHEAD_INLINE V at_as(const Coefficients& shared, Sums& sums, const V& x, const Valid& valid) const {
-    const auto nothing = simd::zero<simd::Vec<C, N>>();
-    const auto distance = simd::convert<C>(x) - shared.mark.template as<C>();
-    const auto weight = shared.scale.template as<C>() * simd::exp2(shared.rate.template as<C>() * distance);
-    // 2^-inf times -inf is 0, as the limit is.
-    const auto share = simd::select(weight == nothing, weight, weight * distance);
-    sums = sums + simd::convert<double>(valid.select(0, share, nothing));
-    return simd::convert<Accumulator>(weight);
-  }
 };
 
 }  // namespace detail
@@ -157,11 +212,11 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   }
   template <class I, class X>
   auto inference(const X& x, const Rows<T>& y) const {
-    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{fold<I>(), x, y, nullptr};
+    return head<I>(x, y, nullptr);
   }
   template <class I, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::WideReduction<detail::LogSumExpFold<T, I>, X>{fold<I>(), x, y, cache.planes.data()};
+    return head<I>(x, y, cache.planes.data());
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
@@ -176,6 +231,13 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   }
 
  private:
+  template <class I, class X>
+  auto head(const X& x, const Rows<T>& y, double* planes) const {
+    const detail::LogSumExpFold<T, I> exact = fold<I>();
+    return detail::exponential_head(
+        detail::LogSumExpFloatFold<I>{exact.rate, static_cast<double>(x.positions())},
+        detail::WideReduction<detail::LogSumExpFold<T, I>, X>{exact, x, y, planes}, precise());
+  }
   bool precise() const { return static_cast<double>(r(0)) < detail::least_float_rate; }
   template <class I>
   detail::LogSumExpFold<T, I> fold() const {

@@ -6,7 +6,7 @@
 //   Kind::exponent            p where it is 1, 2, 3 or 4 for all channels, else 0
 #pragma once
 
-#include "poolhead/pool/exponential.hpp"
+#include "poolhead/pool/float_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -32,6 +32,22 @@ POOLHEAD_INLINE V small_power(const V& x) {
     return (x * x) * (x * x);
 }
 
+/// x^(1 / exponent), exponent 1 .. 4, for 0 and for x in the range of normal floats.
+template <int N>
+POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int exponent) {
+  if (exponent == 1) return x;
+  if (exponent == 2) return simd::sqrt(x);
+  if (exponent == 4) return simd::sqrt(simd::sqrt(x));
+  // A root of a few digits, then Newton's step, which doubles them.
+  simd::Floats<1, N> power, root;
+  simd::split_float(simd::convert<float>(x), power[0], root[0]);
+  simd::short_log2<1, N>(power, root);
+  simd::short_exp2<1, N>(simd::splat<float, N>(1.0F / 3.0F), root);
+  const auto y = simd::convert<double>(root[0]);
+  const auto nothing = simd::zero<simd::Doubles<N>>();
+  return simd::select(x == nothing, nothing, y - (y - x / (y * y)) * simd::splat<double, N>(1.0 / 3.0));
+}
+
 /// f(integral_constant<int, exponent>), exponent 1 .. 4.
 template <class F>
 POOLHEAD_INLINE auto with_exponent(int exponent, const F& f) {
@@ -45,6 +61,21 @@ POOLHEAD_INLINE auto with_exponent(int exponent, const F& f) {
     default:
       return f(std::integral_constant<int, 4>{});
   }
+}
+
+/// y = mark (sum / positions)^(1 / p), or without the division.
+template <class Kind, int N>
+POOLHEAD_INLINE WideResults<N, 1> power_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
+                                                const simd::Doubles<N>& p, double positions) {
+  auto total = sum;
+  if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
+  const auto y = mark * simd::exp2_full(simd::log2(total).value() / p);
+  return {y, {y}};
+}
+
+template <int K, class Kind, class V>
+POOLHEAD_INLINE void to_bases(const Kind& kind, const V (&x)[K], V (&base)[K]) {
+  unroll<K>([&](auto k) __attribute__((always_inline)) { base[k] = kind.base(x[k]); });
 }
 
 template <class Kind, class A, class I>
@@ -63,56 +94,158 @@ struct PowerFold {
     return State::zero(kind.rate(lanes, c));
   }
   static constexpr bool scans = true;
-  bool wants_scan() const { return kind.exponent == 0; }
-  POOLHEAD_INLINE V scan_start() const { return State::scan_start(); }
+  POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
   template <int K, class Valid>
-  POOLHEAD_INLINE V scan(const V& top, const V (&x)[K], const Valid& valid) const {
+  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K], const Valid& valid) const {
     V base[K];
-    unroll<K>([&](auto k) __attribute__((always_inline)) { base[k] = kind.base(x[k]); });
+    to_bases(kind, x, base);
     return State::scan(top, base, valid);
   }
-  POOLHEAD_INLINE V scan_lanes(const V& top) const { return State::scan_lanes(top); }
-  POOLHEAD_INLINE void raise(State& state, const V& top) const { state.raise(top, kind.precise); }
+  POOLHEAD_INLINE void raise(State& state, const typename State::Top& top) const {
+    state.raise(top, kind.precise);
+  }
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
     V base[K];
-    unroll<K>([&](auto k) __attribute__((always_inline)) { base[k] = kind.base(x[k]); });
-    if (kind.exponent == 0) {
-      state.add(base, valid, kind.precise);
-    } else {
-      // The powers of floats cannot overflow a double.
-      with_exponent(
-          kind.exponent, [&](auto exponent) __attribute__((always_inline)) {
-            unroll<K>([&](auto k) __attribute__((always_inline)) {
-              const V counted = valid.select(k, base[k], simd::zero<V>());
-              state.sum.add(small_power<exponent>(simd::convert<double>(counted)));
-            });
-          });
-    }
+    to_bases(kind, x, base);
+    state.add(base, valid, kind.precise);
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
-    if (kind.exponent == 0)
-      a.add(b);
-    else
-      a.sum.add(b.sum);
+    a.add(b);
     return a;
   }
-  POOLHEAD_INLINE Wide wide(const State& state, double positions) const {
-    auto total = state.sum.value();
-    if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
-    if (kind.exponent == 1) return total;
-    const Wide root = simd::exp2_full(simd::log2(total).value() / state.rate);
-    return kind.exponent != 0 ? root : simd::convert<double>(state.mark.value) * root;
-  }
   POOLHEAD_INLINE WideResults<N, 1> results(const State& state, double positions) const {
-    const Wide y = wide(state, positions);
-    return {y, {y}};
+    return power_results<Kind, N>(simd::convert<double>(state.mark.value), state.sums.sum.value(), state.rate,
+                                  positions);
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
-    return simd::convert<A>(wide(state, positions));
+    return simd::convert<A>(results(state, positions).y);
   }
 };
+
+/// The same of floats.
+template <class Kind, class I>
+struct PowerFloatFold {
+  using PositionLane = I;
+  static constexpr int N = simd::lanes<float>;
+  using V = simd::Vec<float, N>;
+  using State = FloatSum<true, false, N>;
+
+  Kind kind;
+  double positions;
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes& lanes, Index, Index c) const {
+    return State::zero(kind.rate(lanes, c));
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
+    V base[K];
+    to_bases(kind, x, base);
+    return State::scan(top, base, valid);
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    V base[K];
+    to_bases(kind, x, base);
+    state.add(base, valid);
+  }
+  POOLHEAD_INLINE WideResults<N, 1> results(const State& state, Index, Index c, int count) const {
+    return power_results<Kind, N>(state.wide_mark(), state.sums.sum,
+                                  kind.rate(ChannelLanes<float, std::int32_t>{count}, c), positions);
+  }
+};
+
+/// Sums of products of floats, for p = 1, 2, 3, 4. Planes whose powers leave the range of floats, or may have
+/// lost something at its lower end, are summed again by `exact`.
+template <class Kind, class Exact, class I>
+struct ProductReduction {
+  using Accumulator = float;
+  using PositionLane = I;
+  static constexpr int N = simd::lanes<float>;
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  using State = WideSum<float, N>;
+
+  Kind kind;
+  double positions;
+  Exact exact;
+
+  bool active() const { return kind.exponent != 0; }
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero();
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    if (!active()) return;
+    with_exponent(
+        kind.exponent, [&](auto exponent) __attribute__((always_inline)) {
+          V power[K];
+          unroll<K>([&](auto k) __attribute__((always_inline)) {
+            power[k] = valid.select(k, small_power<exponent>(kind.base(x[k])), simd::zero<V>());
+            if constexpr (k > 0) power[0] = power[0] + power[k];
+          });
+          state.add(simd::convert<double>(power[0]));
+        });
+  }
+  POOLHEAD_INLINE State merge(State a, const State& b) const {
+    a.add(b);
+    return a;
+  }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    if (!active()) return;
+    auto total = state.sum;
+    if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
+    const Wide y = small_root<N>(total, kind.exponent);
+    exact.put_results(WideResults<N, 1>{y, {y}}, n, c, count);
+    const auto least = simd::splat<double, N>(positions * 0x1p-100);
+    const auto most = simd::splat<double, N>(static_cast<double>(std::numeric_limits<float>::max()));
+    const auto ordinary = (least <= state.sum) & (state.sum <= most);
+    if (!simd::all(ordinary)) [[unlikely]]
+      repeat(ordinary, n, c, count);
+  }
+
+ private:
+  [[gnu::cold, gnu::noinline]] void repeat(const simd::Vec<std::int64_t, N>& ordinary, Index n, Index c,
+                                           int count) const {
+    std::int64_t each[N];
+    std::memcpy(each, &ordinary, sizeof each);
+    for (int i = 0; i < count; ++i) {
+      if (each[i] != 0 || is_nothing(n, c + i)) continue;
+      reduce_window(exact, exact.map, whole_plane(exact.map.shape()), n, c + i, c + i + 1);
+    }
+  }
+  /// Whether a plane is of zeros alone, as they are after ReLU: its sum of 0 is exact.
+  bool is_nothing(Index n, Index c) const {
+    const auto nothing = simd::zero<V>();
+    for (Index s = 0; s < exact.map.positions(); ++s) {
+      const auto x = simd::splat<float, N>(static_cast<float>(exact.map(n, c, s)));
+      if (!simd::all(kind.base(x) == nothing)) return false;
+    }
+    return true;
+  }
+};
+
+/// The head of a power pool: products where p is a small whole number, else exponentials of logarithms.
+template <class I, class Kind, class X>
+auto power_head(const Kind& kind, const X& x, const Rows<typename X::Scalar>& y, double* planes) {
+  using Fold = PowerFold<Kind, Accumulator<typename X::Scalar>, I>;
+  using Exact = WideReduction<Fold, X>;
+  const Exact exact{{kind}, x, y, planes};
+  const auto positions = static_cast<double>(x.positions());
+  auto exponentials = exponential_head(PowerFloatFold<Kind, I>{kind, positions}, exact, kind.precise);
+  if constexpr (has_float_sums<X>) {
+    exponentials.idle = kind.exponent != 0;
+    using Products = ProductReduction<Kind, Exact, I>;
+    return Heads<Products, decltype(exponentials)>{{Products{kind, positions, exact}, exponentials}};
+  } else {
+    return exponentials;
+  }
+}
 
 /// dx = scale (base / y)^(p - 1), which Kind::gradient(value, x) completes. For a learnable p
 /// (Kind::learnable), with q = base / y and means over positions, dp = g y / p (mean(q^p ln q) / mean(q^p) -
@@ -127,15 +260,19 @@ struct PowerGradient {
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Wide = simd::Doubles<N>;
-  struct PowerSums {
-    Wide excess, product;  // sum q^p - 1, sum q^p log2 q
-  };
-  using Sums = std::conditional_t<Kind::learnable, PowerSums, NoSums>;
-  using Number = Both<Accumulator, N>;
+  using Sums = std::conditional_t<Kind::learnable, WideSums<N, 2>, NoSums>;  // q^p - 1, q^p log2 q
 
   struct Coefficients {
-    Number scale, y, inverse, p, less_one;
+    Wide scale, y, p;
+    V float_scale, float_y, inverse, float_p;
     V y_rest;  // what y lost where it became a float
+    simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {simd::splat_lane(scale, i),       simd::splat_lane(y, i),       simd::splat_lane(p, i),
+              simd::splat_lane(float_scale, i), simd::splat_lane(float_y, i), simd::splat_lane(inverse, i),
+              simd::splat_lane(float_p, i),     simd::splat_lane(y_rest, i),  simd::splat_lane(ordinary, i)};
+    }
   };
 
   Kind kind;
@@ -144,40 +281,119 @@ struct PowerGradient {
   const double* planes;
   double* shares;  // (N, C)
   Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
+  bool precise = kind.precise;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+    using A = Accumulator;
     const auto nothing = simd::zero<Wide>();
     const auto one = simd::splat<double, N>(1.0);
     const Wide norm = lanes.wide(planes + n * map.channels() + c);
-    const Wide rate = kind.rate(lanes, c);
+    const Wide p = kind.rate(lanes, c);
     Wide scale = simd::convert<double>(lanes(dy.row(n) + c));
     if constexpr (Kind::averages)
       scale = scale / simd::splat<double, N>(static_cast<double>(valid_positions(map, n)));
     const auto empty = norm == nothing;  // of zeros alone: no gradient
+    scale = simd::select(empty, nothing, scale);
     const Wide y = simd::select(empty, one, norm);
-    const Wide rounded = simd::convert<double>(simd::convert<Accumulator>(y));
-    return {simd::select(empty, nothing, scale),    y, one / y, rate, rate - one,
-            simd::convert<Accumulator>(y - rounded)};
+    const V float_y = simd::convert<A>(y);
+    const auto ordinary = (simd::splat<double, N>(0x1p-60) < y) & (y < simd::splat<double, N>(0x1p60));
+    return {scale,
+            y,
+            p,
+            simd::convert<A>(scale),
+            float_y,
+            simd::convert<A>(one / y),
+            simd::convert<A>(p),
+            simd::convert<A>(y - simd::convert<double>(float_y)),
+            simd::convert<simd::IntOf<A>>(ordinary)};
   }
-  template <class Valid>
-  POOLHEAD_INLINE V at(const Coefficients& shared, Sums& sums, const V& x, const simd::Vec<I, N>&,
-                       const Valid& valid) const {
-    if constexpr (std::same_as<Accumulator, float>) {
-      if (!kind.precise) return at_as<float>(shared, sums, x, valid);
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
+                          const Valid& valid, V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, valid, dx);
+  }
+
+  template <int K, class Valid>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
+                              V (&dx)[K]) const {
+    const V nothing = simd::zero<V>();
+    const V one = simd::splat<float, N>(1.0F);
+    const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
+    V quotient[K], less_one[K], log[K], power[K];    // q, q - 1, log2(q), q^(p - 1)
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V base = kind.base(x[k]);
+      quotient[k] = base * shared.inverse;
+      // Where base is near y, the difference is exact.
+      less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
+    });
+    if (Kind::learnable || kind.exponent == 0) {
+      V exponent[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        simd::split_float(quotient[k], exponent[k], log[k]);
+        log[k] = simd::select(exponent[k] == nothing, less_one[k], log[k]);
+      });
+      simd::short_log2<K, N>(exponent, log);
     }
-    return at_as<double>(shared, sums, x, valid);
+    if constexpr (Kind::learnable) {
+      V whole[K], excess[K];  // q^p, q^p - 1
+      if (kind.exponent == 0) {
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
+        });
+        simd::short_exp2_less_one<K, N>(whole, excess);
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          whole[k] = simd::select(power[k] > least, whole[k], nothing);
+          power[k] = whole[k] / quotient[k];
+        });
+      } else {
+        small_powers(quotient, power);
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          whole[k] = power[k] * quotient[k];
+          excess[k] = small_excess(quotient[k], less_one[k], power[k]);
+        });
+      }
+      sums.of[0] = sums.of[0] + valid_total<float, N>(excess, valid);
+      unroll<K>([&](auto k) __attribute__((always_inline)) { whole[k] = whole[k] * log[k]; });
+      sums.of[1] = sums.of[1] + valid_total<float, N>(whole, valid);
+    } else if (kind.exponent == 0) {
+      const V less = shared.float_p - one;
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { log[k] = power[k] = simd::max(less * log[k], least); });
+      simd::short_exp2<K, N>(one, power);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        power[k] = simd::select(log[k] > least, power[k], nothing);
+      });
+    } else {
+      small_powers(quotient, power);
+    }
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
+    });
   }
-  template <class Lanes>
-  POOLHEAD_INLINE void collect(const Lanes& lanes, const Sums& sums, Index n, Index c) const {
+
+  template <int K, class Valid>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
+                             V (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      Wide added[2];
+      dx[k] = exact_one(shared, x[k], added);
+      if constexpr (Kind::learnable)
+        unroll<2>([&](auto m) __attribute__((always_inline)) {
+          sums.of[m] = sums.of[m] + valid.select(k, added[m], simd::zero<Wide>());
+        });
+    });
+  }
+
+  POOLHEAD_INLINE void collect(const ChannelLanes<Accumulator, I>& lanes, const Sums& sums, Index n,
+                               Index c) const {
     if constexpr (Kind::learnable) {
       const auto shared = prepare(lanes, n, c);
       const auto one = simd::splat<double, N>(1.0);
       const auto positions = simd::splat<double, N>(static_cast<double>(valid_positions(map, n)));
-      const Wide excess = lanes.total(sums.excess) / positions;
-      const Wide product = lanes.total(sums.product) / positions;
-      const Wide bracket = product / (one + excess) - simd::log2(one + excess, excess).value() / shared.p.wide;
-      const Wide outside = shared.scale.wide * positions * shared.y.wide / shared.p.wide;
+      const Wide excess = sums.of[0] / positions;
+      const Wide product = sums.of[1] / positions;
+      const Wide bracket = product / (one + excess) - simd::log2(one + excess, excess).value() / shared.p;
+      const Wide outside = shared.scale * positions * shared.y / shared.p;
       lanes.store(shares + n * map.channels() + c,
                   outside * bracket * simd::splat<double, N>(std::numbers::ln2));
     }
@@ -187,67 +403,45 @@ struct PowerGradient {
   }
 
  private:
-  template <class C, class Valid>
-  POOLHEAD_INLINE V at_as(const Coefficients& shared, Sums& sums, const V& x, const Valid& valid) const {
-    using W = simd::Vec<C, N>;
-    const auto numbers = [](double value) { return simd::splat<C, N>(static_cast<C>(value)); };
-    const V base = kind.base(x);
-    const W wide = simd::convert<C>(base);
-    // q and q - 1, which where base is near y follows from their difference: that is exact.
-    W quotient, less_one;
-    if constexpr (Kind::learnable) {
-      W difference = wide - shared.y.template as<C>();
-      if constexpr (std::same_as<C, Accumulator>) difference = difference - shared.y_rest;
-      if constexpr (std::same_as<C, double>) {  // whose inverse could overflow
-        quotient = wide / shared.y.wide;
-        less_one = difference / shared.y.wide;
-      } else {
-        quotient = wide * shared.inverse.narrow;
-        less_one = difference * shared.inverse.narrow;
-      }
-    } else {
-      // y may be so small that floats hold a few of its digits only.
-      const Wide whole = simd::convert<double>(base) / shared.y.wide;
-      quotient = simd::convert<C>(whole);
-      less_one = simd::convert<C>(whole - simd::splat<double, N>(1.0));
+  /// q^(p - 1), p = 1, 2, 3, 4.
+  template <int K>
+  POOLHEAD_INLINE void small_powers(const V (&quotient)[K], V (&power)[K]) const {
+    if (kind.exponent == 1) {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { power[k] = simd::splat<Accumulator, N>(1); });
+      return;
     }
-    W power = numbers(1.0);  // q^(p - 1)
-    if (kind.exponent > 1) {
-      power = with_exponent(
-          kind.exponent - 1, [&](auto exponent)
-                                 __attribute__((always_inline)) { return small_power<exponent>(quotient); });
-    }
-    if constexpr (Kind::learnable) {
-      const W log = simd::log2(quotient, less_one).value();
-      W whole, excess;  // q^p, q^p - 1
-      if (kind.exponent == 0) {
-        const auto both = simd::exp2_less_one(shared.p.template as<C>() * log);
-        whole = both.power;
-        excess = both.less_one;
-        // 0^(p - 1) is 0, 1 or infinite.
-        const W rate = shared.less_one.template as<C>();
-        const W nothing = numbers(0.0);
-        const W of_zero = simd::select(
-            rate > nothing, nothing,
-            simd::select(rate == nothing, numbers(1.0), numbers(std::numeric_limits<double>::infinity())));
-        power = simd::select(whole == nothing, of_zero, whole / quotient);
-      } else {
-        whole = power * quotient;
-        // q^p - 1 = (q - 1)(1 + q + ... + q^(p - 1))
-        excess = less_one;
-        if (kind.exponent == 2) excess = less_one * (numbers(1.0) + quotient);
-        if (kind.exponent == 3) excess = less_one * (numbers(1.0) + quotient + power);
-        if (kind.exponent == 4)
-          excess = less_one * ((numbers(1.0) + quotient) * (numbers(1.0) + quotient * quotient));
-      }
-      sums.excess = sums.excess + simd::convert<double>(valid.select(0, excess, numbers(0.0)));
-      // 0 ln 0 is 0.
-      const W product = simd::select(whole == numbers(0.0), whole, whole * log);
-      sums.product = sums.product + simd::convert<double>(valid.select(0, product, numbers(0.0)));
-    } else if (kind.exponent == 0) {
-      power = simd::exp2(shared.less_one.template as<C>() * simd::log2(quotient, less_one).value());
-    }
-    return kind.gradient(simd::convert<Accumulator>(shared.scale.template as<C>() * power), x);
+    with_exponent(
+        kind.exponent - 1, [&](auto exponent) __attribute__((always_inline)) {
+          unroll<K>([&](auto k)
+                        __attribute__((always_inline)) { power[k] = small_power<exponent>(quotient[k]); });
+        });
+  }
+  /// q^p - 1 = (q - 1)(1 + q + ... + q^(p - 1)).
+  POOLHEAD_INLINE V small_excess(const V& quotient, const V& less_one, const V& power) const {
+    const V one = simd::splat<Accumulator, N>(1);
+    if (kind.exponent == 2) return less_one * (one + quotient);
+    if (kind.exponent == 3) return less_one * (one + quotient + power);
+    if (kind.exponent == 4) return less_one * ((one + quotient) * (one + quotient * quotient));
+    return less_one;
+  }
+
+  /// One vector in double, with what it adds to the sums. Not inlined: it is for the few.
+  [[gnu::noinline]] V exact_one(const Coefficients& shared, const V& x, Wide (&added)[2]) const {
+    const Wide nothing = simd::zero<Wide>();
+    const Wide one = simd::splat<double, N>(1.0);
+    const Wide base = simd::convert<double>(kind.base(x));
+    const Wide quotient = base / shared.y;
+    const Wide less_one = (base - shared.y) / shared.y;
+    const Wide log = simd::log2(quotient, less_one).value();
+    const auto whole = simd::exp2_less_one(shared.p * log);
+    // 0^(p - 1) is 0, 1 or infinite.
+    const Wide of_zero = simd::select(
+        shared.p > one, nothing,
+        simd::select(shared.p == one, one, simd::splat<double, N>(std::numeric_limits<double>::infinity())));
+    const Wide power = simd::select(whole.power == nothing, of_zero, whole.power / quotient);
+    added[0] = whole.less_one;
+    added[1] = simd::select(whole.power == nothing, nothing, whole.power * log);  // 0 ln 0 is 0
+    return kind.gradient(simd::convert<Accumulator>(shared.scale * power), x);
   }
 };
 

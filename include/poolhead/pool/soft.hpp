@@ -1,10 +1,18 @@
 // SoftPool: the average weighted by the exponentials of the elements themselves.
 #pragma once
 
-#include "poolhead/pool/exponential.hpp"
+#include "poolhead/pool/float_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
+
+/// y = mark + offset, offset = weighted / sum.
+template <int N>
+POOLHEAD_INLINE WideResults<N, 3> soft_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
+                                               const simd::Doubles<N>& weighted) {
+  const auto offset = weighted / sum;
+  return {mark + offset, {mark, sum, offset}};
+}
 
 template <class A, class I>
 struct SoftFold {
@@ -20,14 +28,12 @@ struct SoftFold {
     return State::zero(simd::splat<double, N>(std::numbers::log2e));
   }
   static constexpr bool scans = true;
-  bool wants_scan() const { return true; }
-  POOLHEAD_INLINE V scan_start() const { return State::scan_start(); }
+  POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
   template <int K, class Valid>
-  POOLHEAD_INLINE V scan(const V& top, const V (&x)[K], const Valid& valid) const {
+  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K], const Valid& valid) const {
     return State::scan(top, x, valid);
   }
-  POOLHEAD_INLINE V scan_lanes(const V& top) const { return State::scan_lanes(top); }
-  POOLHEAD_INLINE void raise(State& state, const V& top) const { state.raise(top, false); }
+  POOLHEAD_INLINE void raise(State& state, const typename State::Top& top) const { state.raise(top, false); }
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
@@ -38,13 +44,37 @@ struct SoftFold {
     return a;
   }
   POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double) const {
-    const Wide sum = state.sum.value();
-    const Wide offset = state.weighted_sum.value() / sum;
-    const Wide mark = simd::convert<double>(state.mark.value);
-    return {mark + offset, {mark, sum, offset}};
+    return soft_results<N>(simd::convert<double>(state.mark.value), state.sums.sum.value(),
+                           state.sums.weighted.value());
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
     return simd::convert<A>(results(state, positions).y);
+  }
+};
+
+/// The same of floats.
+template <class I>
+struct SoftFloatFold {
+  using PositionLane = I;
+  static constexpr int N = simd::lanes<float>;
+  using V = simd::Vec<float, N>;
+  using State = FloatSum<false, true, N>;
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero(simd::splat<double, N>(std::numbers::log2e));
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
+    return State::scan(top, x, valid);
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    state.add(x, valid);
+  }
+  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, Index, Index, int) const {
+    return soft_results<N>(state.wide_mark(), state.sums.sum, state.sums.weighted);
   }
 };
 
@@ -59,34 +89,62 @@ struct SoftGradient {
   using Wide = simd::Doubles<N>;
   using Sums = NoSums;
 
-  // Arithmetic in the accumulator's own type: nothing magnifies its rounding.
   struct Coefficients {
     V scale, mark, offset;
+    simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {simd::splat_lane(scale, i), simd::splat_lane(mark, i), simd::splat_lane(offset, i),
+              simd::splat_lane(ordinary, i)};
+    }
   };
+  static constexpr bool precise = false;
 
   X map;
   Rows<const T> dy;
   const double* planes;
 
-  template <class Lanes>
-  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     using A = Accumulator;
-    const KeptSum<Lanes, N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
+    const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
     return {simd::convert<A>(simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum),
-            simd::convert<A>(kept.mark), simd::convert<A>(kept.offset)};
+            simd::convert<A>(kept.mark), simd::convert<A>(kept.offset),
+            simd::convert<simd::IntOf<A>>((kept.sum - kept.sum) == simd::zero<Wide>())};
   }
-  template <class Valid>
-  POOLHEAD_INLINE V at(const Coefficients& shared, Sums&, const V& x, const simd::Vec<I, N>&,
-                       const Valid&) const {
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
+                          const Valid& valid, V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, valid, dx);
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums&, const V (&x)[K], const Valid&,
+                              V (&dx)[K]) const {
+    const V rate = simd::splat<float, N>(static_cast<float>(std::numbers::log2e));
+    const V least = least_distance(rate);
+    V distance[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = distance[k] = simd::max(x[k] - shared.mark, least);
+    });
+    simd::short_exp2<K, N>(rate, dx);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V slope = simd::splat<float, N>(1.0F) + (distance[k] - shared.offset);
+      dx[k] = simd::select(distance[k] > least, shared.scale * dx[k] * slope, simd::zero<V>());
+    });
+  }
+  /// In the accumulator's own type, too: nothing magnifies its rounding.
+  template <int K, class Valid>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums&, const V (&x)[K], const Valid&,
+                             V (&dx)[K]) const {
     using A = Accumulator;
-    const V distance = x - shared.mark;
-    const V weight =
-        shared.scale * simd::exp2(simd::splat<A, N>(static_cast<A>(std::numbers::log2e)) * distance);
-    const V gradient = weight * (simd::splat<A, N>(A(1)) + (distance - shared.offset));
-    return simd::select(weight == simd::zero<V>(), weight, gradient);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V distance = x[k] - shared.mark;
+      const V weight =
+          shared.scale * simd::exp2(simd::splat<A, N>(static_cast<A>(std::numbers::log2e)) * distance);
+      const V gradient = weight * (simd::splat<A, N>(A(1)) + (distance - shared.offset));
+      dx[k] = simd::select(weight == simd::zero<V>(), weight, gradient);
+    });
   }
-  template <class Lanes>
-  void collect(const Lanes&, const Sums&, Index, Index) const {}
+  void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };
 
@@ -134,7 +192,9 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
  private:
   template <class I, class X, Scalar T>
   static auto bind(const X& x, const Rows<T>& y, double* planes) {
-    return detail::WideReduction<detail::SoftFold<Accumulator<T>, I>, X>{{}, x, y, planes};
+    return detail::exponential_head(
+        detail::SoftFloatFold<I>{},
+        detail::WideReduction<detail::SoftFold<Accumulator<T>, I>, X>{{}, x, y, planes}, false);
   }
 };
 

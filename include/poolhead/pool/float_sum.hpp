@@ -1,0 +1,290 @@
+// Sums of exponentials of floats in as few steps as floats need: what LogSumExp, SoftPool, the generalised mean
+// and the Lp norm run on ordinary planes. A plane that holds an infinity or a NaN, or numbers at the ends of
+// the range, is found out and summed again in the way of pool/exponential.hpp, which knows no exceptions.
+#pragma once
+
+#include "poolhead/pool/exponential.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// The largest of what has been seen, and 0, or NaN where an infinity or a NaN was among it.
+template <int N>
+struct FloatTop {
+  simd::Vec<float, N> largest, check;
+
+  template <class F>
+  POOLHEAD_INLINE static FloatTop zip(const F& f, const FloatTop& a, const FloatTop& b) {
+    return {f(a.largest, b.largest), f(a.check, b.check)};
+  }
+  POOLHEAD_INLINE static FloatTop merge(const FloatTop& a, const FloatTop& b) {
+    return {simd::max(a.largest, b.largest), a.check + b.check};
+  }
+};
+
+/// Where 2^(rate x) becomes too small for a float: below, terms stand for 0.
+template <int N>
+POOLHEAD_INLINE simd::Vec<float, N> least_distance(const simd::Vec<float, N>& rate) {
+  return simd::splat<float, N>(-125.9F) / rate;
+}
+
+/// sum 2^(rate d(x)) and, where weighted, sum 2^(rate d(x)) d(x), d(x) = x - mark or, with logs, log2(x /
+/// mark); the mark is the largest x so far. The mark of a plane that holds no ordinary numbers is NaN.
+template <bool logs, bool has_weights, int N>
+struct FloatSum {
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  struct Nothing {};
+  using Weighted = std::conditional_t<has_weights, Wide, Nothing>;
+  static constexpr float lowest = logs ? 0.0F : -std::numeric_limits<float>::max();
+
+  struct Sums {
+    Wide sum;
+    [[no_unique_address]] Weighted weighted;
+
+    template <class F>
+    POOLHEAD_INLINE static Sums zip(const F& f, const Sums& a, const Sums& b) {
+      if constexpr (has_weights)
+        return {f(a.sum, b.sum), f(a.weighted, b.weighted)};
+      else
+        return {f(a.sum, b.sum), {}};
+    }
+    POOLHEAD_INLINE static Sums zero() {
+      if constexpr (has_weights)
+        return {simd::zero<Wide>(), simd::zero<Wide>()};
+      else
+        return {simd::zero<Wide>(), {}};
+    }
+    POOLHEAD_INLINE static Sums merge(const Sums& a, const Sums& b) {
+      return zip(
+          [](const auto& p, const auto& q) __attribute__((always_inline)) { return p + q; }, a, b);
+    }
+  };
+
+  Sums sums;
+  V mark, rate, least;
+  [[no_unique_address]] std::conditional_t<logs, V, Nothing> inverse;  // 1 / mark
+
+  POOLHEAD_INLINE static FloatSum zero(const Wide& exponent) {
+    FloatSum out;
+    out.sums = Sums::zero();
+    out.mark = simd::splat<float, N>(lowest);
+    out.rate = simd::convert<float>(exponent);
+    out.least = least_distance(out.rate);
+    return out;
+  }
+  POOLHEAD_INLINE FloatSum lane(int i) const {
+    FloatSum out;
+    out.sums = Sums::zero();
+    out.mark = simd::splat_lane(mark, i);
+    out.rate = simd::splat_lane(rate, i);
+    out.least = simd::splat_lane(least, i);
+    if constexpr (logs) out.inverse = simd::splat_lane(inverse, i);
+    return out;
+  }
+
+  POOLHEAD_INLINE static FloatTop<N> scan_start() { return {simd::splat<float, N>(lowest), simd::zero<V>()}; }
+  template <int K, class Valid>
+  POOLHEAD_INLINE static FloatTop<N> scan(FloatTop<N> top, const V (&x)[K], const Valid& valid) {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      top.largest = simd::max(top.largest, valid.select(k, x[k], top.largest));
+      top.check = simd::multiply_add(x[k], simd::zero<V>(), top.check);
+    });
+    return top;
+  }
+  POOLHEAD_INLINE void raise(const FloatTop<N>& top) {
+    const V next = top.largest + top.check;
+    if (simd::all(mark == simd::splat<float, N>(lowest)))
+      begin(next);  // the sums are empty
+    else if (!simd::all(next <= mark))
+      move_to(simd::select((next <= mark) | (mark != mark), mark, next));
+  }
+
+  template <int K, class Valid>
+  POOLHEAD_INLINE void add(const V (&x)[K], const Valid& valid) {
+    V distance[K], term[K];
+    if constexpr (logs) {
+      V exponent[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        simd::split_float(x[k] * inverse, exponent[k], distance[k]);
+      });
+      simd::short_log2<K, N>(exponent, distance);
+    } else {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { distance[k] = x[k] - mark; });
+    }
+    unroll<K>([&](auto k)
+                  __attribute__((always_inline)) { term[k] = distance[k] = simd::max(distance[k], least); });
+    simd::short_exp2<K, N>(rate, term);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      // A sum of 1 and more does not see a term of 2^-126; the weighted sum may be 0.
+      if constexpr (has_weights) term[k] = simd::select(distance[k] > least, term[k], simd::zero<V>());
+      term[k] = valid.select(k, term[k], simd::zero<V>());
+    });
+    sums.sum = sums.sum + total(term);
+    if constexpr (has_weights) {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { term[k] = term[k] * distance[k]; });
+      sums.weighted = sums.weighted + total(term);
+    }
+  }
+  POOLHEAD_INLINE void add(const Sums& other) { sums = Sums::merge(sums, other); }
+
+  /// Which lanes hold a plane of ordinary numbers.
+  POOLHEAD_INLINE auto ordinary() const {
+    auto yes = (mark == mark) & simd::convert<std::int32_t>((sums.sum - sums.sum) == simd::zero<Wide>());
+    if constexpr (logs) {
+      const auto low = simd::splat<float, N>(0x1p-100F);
+      const auto high = simd::splat<float, N>(0x1p100F);
+      yes = yes & (((low <= mark) & (mark <= high)) | (mark == simd::zero<V>()));
+    }
+    return yes;
+  }
+  /// What x / mark is relative to, as the reciprocal was rounded.
+  POOLHEAD_INLINE Wide wide_mark() const {
+    if constexpr (logs) {
+      const auto one = simd::splat<float, N>(1.0F);
+      const auto empty = simd::convert<std::int64_t>(mark == simd::zero<V>());
+      return simd::select(empty, simd::zero<Wide>(),
+                          simd::splat<double, N>(1.0) / simd::convert<double>(one / mark));
+    } else {
+      return simd::convert<double>(mark);
+    }
+  }
+
+ private:
+  /// Up to four floats are added as such.
+  template <int K>
+  POOLHEAD_INLINE static Wide total(const V (&terms)[K]) {
+    V all = terms[0];
+    if constexpr (K == 4) {
+      all = (terms[0] + terms[1]) + (terms[2] + terms[3]);
+    } else {
+      unroll<K - 1>([&](auto k) __attribute__((always_inline)) { all = all + terms[k + 1]; });
+    }
+    return simd::convert<double>(all);
+  }
+  POOLHEAD_INLINE void begin(const V& next) {
+    mark = next;
+    if constexpr (logs) {
+      const auto nothing = simd::zero<V>();
+      inverse = simd::select(mark == nothing, nothing, simd::splat<float, N>(1.0F) / mark);
+    }
+  }
+  [[gnu::noinline]] void move_to(const V& next) {
+    const Wide before = wide_mark();
+    begin(next);
+    Wide distance;
+    if constexpr (logs)
+      distance = simd::log2(before / wide_mark()).value();
+    else
+      distance = before - wide_mark();
+    const Wide factor = simd::exp2(simd::convert<double>(rate) * distance);
+    if constexpr (has_weights) {
+      const auto shift = simd::select(factor == simd::zero<Wide>(), simd::zero<Wide>(), distance);
+      sums.weighted = factor * (sums.weighted + sums.sum * shift);
+    }
+    sums.sum = sums.sum * factor;
+  }
+};
+
+/// A block of channels: fast where its planes are ordinary, else by the reduction `exact`. Fold has a FloatSum
+/// as State and gives results(state, n, c, count) as WideResults.
+template <class Fold, class Exact>
+struct FloatReduction : Fold {
+  using Accumulator = float;
+  using State = typename Fold::State;
+  static constexpr int N = simd::lanes<float>;
+  static constexpr bool scans = true;
+
+  Exact exact;
+
+  POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
+  POOLHEAD_INLINE void raise(State& state, const FloatTop<N>& top) const { state.raise(top); }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    exact.put_results(Fold::results(state, n, c, count), n, c, count);
+    const auto ordinary = state.ordinary();
+    if (!simd::all(ordinary)) [[unlikely]]
+      repeat(ordinary, n, c, count);
+  }
+
+ private:
+  [[gnu::cold, gnu::noinline]] void repeat(const simd::Mask<float, N>& ordinary, Index n, Index c,
+                                           int count) const {
+    std::int32_t each[N];
+    simd::store(each, ordinary);
+    for (int i = 0; i < count; ++i)
+      if (each[i] == 0) reduce_window(exact, exact.map, whole_plane(exact.map.shape()), n, c + i, c + i + 1);
+  }
+};
+
+/// A head of sums of exponentials: it walks over blocks of channels alone, as it computes for longer than it
+/// reads.
+template <class Fast, class Exact>
+struct ExponentialHead {
+  static constexpr bool has_blocks = true;
+
+  Fast fast;  // a FloatReduction, or Exact where there is none
+  Exact exact;
+  bool precise;
+  bool idle = false;  // another head does the work
+
+  template <class X>
+  void reduce_block(const X& x, Index n, Index c, Index end) const {
+    if (idle) return;
+    if constexpr (!std::same_as<Fast, Exact>) {
+      if (!precise) return reduce_window(fast, x, whole_plane(x.shape()), n, c, end);
+    }
+    reduce_window(exact, x, whole_plane(x.shape()), n, c, end);
+  }
+};
+
+/// The gradient of exponentials: gradient.floats(shared, sums, x, valid, dx) in floats for the channels that
+/// shared.ordinary names, gradient.exact(shared, sums, x, valid, dx) for the others, and for all where
+/// gradient.precise says so.
+template <class G, class V, int K, class Valid>
+POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::Coefficients& shared,
+                                          typename G::Sums& sums, const V (&x)[K], const Valid& valid,
+                                          V (&dx)[K]) {
+  if constexpr (std::same_as<typename G::Accumulator, float>) {
+    if (!gradient.precise && simd::all(shared.ordinary)) [[likely]]
+      return gradient.floats(shared, sums, x, valid, dx);
+    if (!gradient.precise && simd::any(shared.ordinary)) {
+      // The neighbours of other channels are no reason to do anything in another way.
+      const auto pick = [&](const auto& p, const auto& q) { return simd::select(shared.ordinary, p, q); };
+      V floats[K];
+      auto float_sums = sums;
+      gradient.floats(shared, float_sums, x, valid, floats);
+      gradient.exact(shared, sums, x, valid, dx);
+      sums = G::Sums::zip(pick, float_sums, sums);
+      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = pick(floats[k], dx[k]); });
+      return;
+    }
+  }
+  gradient.exact(shared, sums, x, valid, dx);
+}
+
+/// The sum of the valid ones of K vectors, in double.
+template <class A, int N, int K, class Valid>
+POOLHEAD_INLINE simd::Doubles<N> valid_total(const simd::Vec<A, N> (&terms)[K], const Valid& valid) {
+  auto all = valid.select(0, terms[0], simd::zero<simd::Vec<A, N>>());
+  unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
+    all = all + valid.select(k + 1, terms[k + 1], simd::zero<simd::Vec<A, N>>());
+  });
+  return simd::convert<double>(all);
+}
+
+/// Whether the elements of X are summed in floats: not those of double, nor masked ones.
+template <class X>
+inline constexpr bool has_float_sums = std::same_as<Accumulator<typename X::Scalar>, float> && !is_masked<X>;
+
+/// precise: whether not even ordinary planes go by the fold of floats.
+template <class FloatFold, class Fold, class X>
+auto exponential_head(const FloatFold& fold, const WideReduction<Fold, X>& exact, bool precise) {
+  using Exact = WideReduction<Fold, X>;
+  if constexpr (has_float_sums<X>)
+    return ExponentialHead<FloatReduction<FloatFold, Exact>, Exact>{{fold, exact}, exact, precise};
+  else
+    return ExponentialHead<Exact, Exact>{exact, exact, precise};
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
