@@ -267,7 +267,7 @@ struct Spread {
         A* const turned = tile + size * stride;
         for (Index q = 0; q < end - c; q += N)
           turn_back<N>(tile + q, stride, size, static_cast<int>(std::min<Index>(N, end - c - q)),
-                       turned + q * size);
+                       turned + q * size, size);
         base = turned;
       }
     }

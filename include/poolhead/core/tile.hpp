@@ -37,10 +37,10 @@ void turn_planes(const T* planes, Index plane_stride, Index positions, int count
   }
 }
 
-/// planes[q * positions + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are as
-/// many as a vector of elements has, of whatever type.
+/// planes[q * plane_stride + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are
+/// as many as a vector of elements has, of whatever type.
 template <int N, class A, class T>
-void turn_back(const A* tile, Index stride, Index positions, int count, T* planes) {
+void turn_back(const A* tile, Index stride, Index positions, int count, T* planes, Index plane_stride) {
   using V = simd::Vec<A, N>;
   V rows[N];
   for (Index s = 0; s < positions; s += N) {
@@ -50,9 +50,9 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
     simd::transpose<N / 2>(rows);
     for (int q = 0; q < count; ++q) {
       if constexpr (std::is_integral_v<A>)
-        simd::store_first(planes + q * positions + s, simd::convert<T>(rows[q]), inside);
+        simd::store_first(planes + q * plane_stride + s, simd::convert<T>(rows[q]), inside);
       else
-        simd::store_first(planes + q * positions + s, rows[q], inside);
+        simd::store_first(planes + q * plane_stride + s, rows[q], inside);
     }
   }
 }

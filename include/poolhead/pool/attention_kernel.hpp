@@ -1,4 +1,6 @@
-// The arithmetic of attention: tiles of positions, all of whose channels stand in rows of doubles.
+// The arithmetic of attention: tiles of positions, all of whose channels stand in rows. Scores, slopes and sums
+// are double, as exponentials magnify what they lose; other products are of the accumulator's type within a
+// tile.
 #pragma once
 
 #include "poolhead/core/product.hpp"
@@ -74,56 +76,92 @@ struct WeightedMean {
   }
 };
 
-/// Positions of one sample whose channels stand as rows of doubles, (count, C); those that a mask leaves out
-/// are not among them.
+/// Positions of one sample whose channels stand in rows, `stride` apart; those that a mask leaves out are not
+/// among them.
+template <class A>
 struct AttentionTile {
   static constexpr Index most = 64;
+  static constexpr int N = simd::lanes<A>;
   Index positions[most];
   Index count = 0;
-  double* values = nullptr;
+  const A* values = nullptr;
+  Index stride = 0;
 
   /// How many positions of so many channels stay in a cache.
-  static Index capacity(Index channels) { return std::clamp<Index>(32768 / channels, 16, most); }
+  static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels, 16, most); }
+  /// The length of a row, whole vectors.
+  static Index padded(Index channels) { return (channels + N - 1) / N * N; }
 
   /// Takes the valid ones of positions begin .. end - 1.
   template <class X>
   void read(const X& x, Index n, Index begin, Index end) {
     struct Values;
+    using T = std::remove_const_t<typename X::Scalar>;
+    constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
     const Index channels = x.channels();
-    values = workspace<Values, double>(capacity(channels) * channels);
+    const auto* const sample = x.sample(n);
     count = 0;
     for (Index s = begin; s < end; ++s)
       if (is_valid(x, n, s)) positions[count++] = s;
-    const auto wide = [](typename X::Scalar value) {
-      return static_cast<double>(static_cast<Accumulator<typename X::Scalar>>(value));
-    };
-    const auto* const sample = x.sample(n);
-    if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
-      for (Index c = 0; c < channels; ++c)
-        for (Index i = 0; i < count; ++i)
-          values[i * channels + c] = wide(sample[c * x.positions() + positions[i]]);
+    if constexpr (!planes && !is_masked<X> && std::same_as<A, T>) {
+      values = sample + begin * channels;
+      stride = channels;
+      return;
+    }
+    stride = padded(channels);
+    A* const rows = workspace<Values, A>(capacity(channels) * stride);
+    values = rows;
+    if constexpr (planes && !is_masked<X>) {
+      for (Index c = 0; c < channels; c += N)
+        turn_planes(sample + c * x.positions() + begin, x.positions(), count,
+                    static_cast<int>(std::min<Index>(N, channels - c)), rows + c, stride);
     } else {
       for (Index i = 0; i < count; ++i)
-        for (Index c = 0; c < channels; ++c)
-          values[i * channels + c] = wide(sample[positions[i] * channels + c]);
+        for (Index c = 0; c < channels; ++c) rows[i * stride + c] = static_cast<A>(x(n, c, positions[i]));
     }
+  }
+
+  /// sums[c] += sum over positions of weights[i] x(i, c).
+  void add_mean(const double* weights, double* sums, Index channels) const {
+    const auto add = [&](auto vectors, Index c, int lanes) __attribute__((always_inline)) {
+      constexpr int V = vectors;
+      simd::Vec<double, N> own[V];
+      unroll<V>([&](auto v)
+                    __attribute__((always_inline)) { own[v] = simd::load_array<N>(sums + c + v * N, lanes); });
+      for (Index i = 0; i < count; ++i) {
+        const auto weight = simd::splat<double, N>(weights[i]);
+        unroll<V>([&](auto v) __attribute__((always_inline)) {
+          const A* const p = values + i * stride + c + v * N;
+          const auto x = lanes == N ? simd::load<A>(p) : simd::load_first<A>(p, lanes);
+          own[v] = simd::multiply_add(weight, simd::convert<double>(x), own[v]);
+        });
+      }
+      unroll<V>([&](auto v)
+                    __attribute__((always_inline)) { simd::store_first(sums + c + v * N, own[v], lanes); });
+    };
+    Index c = 0;
+    for (; c + 4 * N <= channels; c += 4 * N) add(std::integral_constant<int, 4>{}, c, N);
+    for (; c < channels; c += N)
+      add(std::integral_constant<int, 1>{}, c, static_cast<int>(std::min<Index>(N, channels - c)));
   }
 };
 
 /// f(begin, end) for tiles of the positions of x.
 template <class X, class F>
 void each_tile(const X& x, const F& f) {
-  const Index step = AttentionTile::capacity(x.channels());
+  const Index step = AttentionTile<Accumulator<typename X::Scalar>>::capacity(x.channels());
   for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
 }
 
-/// The parameters of a pool in double, in memory of the calling thread.
+/// The parameters of a pool in its accumulator's type, in memory of the calling thread.
 template <class P>
 struct AttentionWeights {
+  using A = Accumulator<typename P::ParameterScalar>;
+
   Index channels;
   Index hidden;
   bool softmax;
-  const double* weight;      // (hidden, C)
+  const A* weight;           // (hidden, C)
   const double* transposed;  // (C, hidden)
   const double* bias;        // (hidden)
   const double* score;       // (hidden)
@@ -134,18 +172,20 @@ struct AttentionWeights {
         hidden(pool.hidden.weight.dimension(0)),
         softmax(pool.kind == P::softmax),
         score_bias(static_cast<double>(pool.score.bias(0))) {
-    double* next = workspace<AttentionWeights, double>(2 * hidden * channels + 2 * hidden);
+    A* const rows = workspace<AttentionWeights, A>(hidden * channels);
+    double* next = workspace<P, double>(hidden * channels + 2 * hidden);
+    for (Index i = 0; i < hidden * channels; ++i) rows[i] = static_cast<A>(pool.hidden.weight.data()[i]);
+    weight = rows;
     const auto copy = [&](const auto& tensor) {
       double* const to = next;
-      for (Index i = 0; i < tensor.size(); ++i) to[i] = static_cast<double>(tensor.data()[i]);
-      next += tensor.size();
+      for (Index i = 0; i < hidden; ++i) to[i] = static_cast<double>(tensor.data()[i]);
+      next += hidden;
       return to;
     };
-    weight = copy(pool.hidden.weight);
     bias = copy(pool.hidden.bias);
     score = copy(pool.score.weight);
     for (Index j = 0; j < hidden; ++j)
-      for (Index c = 0; c < channels; ++c) next[c * hidden + j] = weight[j * channels + c];
+      for (Index c = 0; c < channels; ++c) next[c * hidden + j] = static_cast<double>(weight[j * channels + c]);
     transposed = next;
   }
 
@@ -159,15 +199,15 @@ struct AttentionWeights {
   template <class X>
   void accumulate(const X& x, Index n, const WeightedMean<double>& mean, AttentionCache* cache) const {
     struct Activations;
-    double* const scratch = workspace<Activations, double>(AttentionTile::most * hidden);
-    AttentionTile tile;
+    constexpr Index most = AttentionTile<A>::most;
+    double* const activations = workspace<Activations, double>(most * hidden);
+    AttentionTile<A> tile;
     each_tile(x, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
-      double* const activations = scratch;
       for (Index i = 0; i < tile.count; ++i) std::copy_n(bias, hidden, activations + i * hidden);
-      multiply_add({tile.values, channels, 1}, transposed, hidden, activations, hidden, tile.count, hidden,
-                   channels);
-      double weights[AttentionTile::most];
+      multiply_add(Strided<A>{tile.values, tile.stride, 1}, transposed, hidden, activations, hidden, tile.count,
+                   hidden, channels);
+      double weights[most];
       double largest = mean.largest();
       for (Index i = 0; i < tile.count; ++i) {
         double* const row = activations + i * hidden;
@@ -186,7 +226,7 @@ struct AttentionWeights {
         weights[i] = std::exp(weights[i] - mean.largest());
         mean.numbers[1] += weights[i];
       }
-      multiply_add({weights, 0, 1}, tile.values, channels, mean.sums(), channels, 1, channels, tile.count);
+      tile.add_mean(weights, mean.sums(), channels);
     });
   }
 };
@@ -224,6 +264,7 @@ struct AttentionForward {
 template <class P>
 struct AttentionBackward {
   using T = typename P::ParameterScalar;
+  using A = Accumulator<T>;
   static constexpr Index blocks = 8;  // of samples: parameter gradients are added up in this order
 
   const P& pool;
@@ -269,20 +310,28 @@ struct AttentionBackward {
   void sample(const X& x, const DX& dx, bool adds, const AttentionWeights<P>& weights, Index n,
               double* partial) const {
     struct Scratch;
+    using Tile = AttentionTile<A>;
     const Index channels = x.channels();
     const Index hidden = weights.hidden;
-    const Index most = AttentionTile::capacity(channels);
-    double* const g = workspace<Scratch, double>(channels + most * (hidden + channels));
-    double* const slopes = g + channels;            // (count, hidden): the gradient before ReLU
-    double* const result = slopes + most * hidden;  // (count, C)
+    const Index padded = Tile::padded(channels);
+    const Index most = Tile::capacity(channels);
+    struct Wide;
+    double* const wide_g = workspace<Wide, double>(channels);
+    A* const g = workspace<Scratch, A>(padded + most * (hidden + padded));
+    A* const slopes = g + padded;              // (count, hidden): the gradient before ReLU
+    A* const result = slopes + most * hidden;  // (count, C), rows of whole vectors
     double* const hidden_weight = partial;
     double* const hidden_bias = hidden_weight + hidden * channels;
     double* const score_weight = hidden_bias + hidden;
     double* const score_bias = score_weight + hidden;
 
-    for (Index c = 0; c < channels; ++c) g[c] = static_cast<double>(static_cast<Accumulator<T>>(dy(n, c)));
-    const double g_y = dot(g, &cache.y(n, 0), channels);
-    AttentionTile tile;
+    double g_y = 0.0;
+    for (Index c = 0; c < channels; ++c) {
+      g[c] = static_cast<A>(dy(n, c));
+      wide_g[c] = static_cast<double>(g[c]);
+      g_y += wide_g[c] * cache.y(n, c);
+    }
+    Tile tile;
     each_tile(x, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
       for (Index i = 0; i < tile.count; ++i) {
@@ -290,44 +339,54 @@ struct AttentionBackward {
         const double score = cache.score(n, s);
         const double l = weights.softmax ? score : log_sigmoid(score);
         const double weight = std::exp(l - cache.weights(n, 0)) / cache.weights(n, 1);
-        double slope = weight * (dot(g, tile.values + i * channels, channels) - g_y);
+        double slope = weight * (dot(wide_g, tile.values + i * tile.stride, channels) - g_y);
         if (!weights.softmax) slope *= log_sigmoid_slope(score);
         *score_bias += slope;
         const double* const activation = &cache.activations(n, s, 0);
         for (Index j = 0; j < hidden; ++j) {
           const double before = activation[j] == 0.0 ? 0.0 : slope * weights.score[j];
-          slopes[i * hidden + j] = before;
+          slopes[i * hidden + j] = static_cast<A>(before);
           hidden_bias[j] += before;
           score_weight[j] += slope * activation[j];
         }
-        for (Index c = 0; c < channels; ++c) result[i * channels + c] = weight * g[c];
+        const auto share = static_cast<A>(weight);
+        for (Index c = 0; c < channels; ++c) result[i * padded + c] = share * g[c];
       }
-      multiply_add({slopes, 1, hidden}, tile.values, channels, hidden_weight, channels, hidden, channels,
-                   tile.count);
+      multiply_add(Strided<A>{slopes, 1, hidden}, tile.values, tile.stride, hidden_weight, channels, hidden,
+                   channels, tile.count);
       if constexpr (!std::same_as<DX, Nowhere>) {
-        multiply_add({slopes, hidden, 1}, weights.weight, channels, result, channels, tile.count, channels,
-                     hidden);
-        write(x, dx, adds, n, tile, result, begin, end);
+        multiply_add(Strided<A>{slopes, hidden, 1}, weights.weight, channels, result, padded, tile.count,
+                     channels, hidden);
+        write(x, dx, adds, n, tile, result, padded, begin, end);
       }
     });
   }
 
   template <class X>
-  static void write(const X& x, T* dx, bool adds, Index n, const AttentionTile& tile, const double* result,
-                    Index begin, Index end) {
+  static void write(const X& x, T* dx, bool adds, Index n, const AttentionTile<A>& tile, const A* result,
+                    Index stride, Index begin, Index end) {
     const Index channels = x.channels();
     const FeatureMap<T, typename X::Layout> to(dx, x.shape());
-    const auto put = [&](Index c, Index s, double value) {
-      T& element = to(n, c, s);
-      if (adds) value += static_cast<double>(static_cast<Accumulator<T>>(element));
-      element = static_cast<T>(static_cast<Accumulator<T>>(value));
-    };
-    if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
-      for (Index c = 0; c < channels; ++c)
-        for (Index i = 0; i < tile.count; ++i) put(c, tile.positions[i], result[i * channels + c]);
-    } else {
-      for (Index i = 0; i < tile.count; ++i)
-        for (Index c = 0; c < channels; ++c) put(c, tile.positions[i], result[i * channels + c]);
+    if constexpr (!is_masked<X>) {
+      if (!adds) {
+        if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
+          constexpr Index N = simd::lanes<A>;
+          for (Index c = 0; c < channels; c += N)
+            turn_back<N>(result + c, stride, tile.count, static_cast<int>(std::min(N, channels - c)),
+                         &to(n, c, begin), x.positions());
+        } else {
+          for (Index i = 0; i < tile.count; ++i)
+            for (Index c = 0; c < channels; ++c) to(n, c, begin + i) = static_cast<T>(result[i * stride + c]);
+        }
+        return;
+      }
+    }
+    for (Index i = 0; i < tile.count; ++i) {
+      for (Index c = 0; c < channels; ++c) {
+        T& element = to(n, c, tile.positions[i]);
+        const A value = result[i * stride + c];
+        element = static_cast<T>(adds ? value + static_cast<A>(element) : value);
+      }
     }
     if constexpr (is_masked<X>) {
       if (adds) return;

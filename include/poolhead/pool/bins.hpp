@@ -313,7 +313,7 @@ struct BinHead {
   static void put_bins(const GridRows<To>& rows, const Value* values, Index bins, Index n, Index c, int count) {
     To* const to = rows.data + n * rows.row_stride + c * rows.channel_stride;
     if (rows.bin_stride == 1 && bins > 1) {
-      turn_back<N>(values, N, bins, count, to);
+      turn_back<N>(values, N, bins, count, to, rows.channel_stride);
     } else {
       for (Index b = 0; b < bins; ++b)
         for (int i = 0; i < count; ++i)
