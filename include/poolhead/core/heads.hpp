@@ -44,11 +44,11 @@ inline constexpr bool has_rows = requires {
   requires H::has_rows;
 };
 
-/// Whether a reduction has anything to do in this call; those that always have need not say so.
-template <class R>
-bool is_active(const R& reduction) {
-  if constexpr (requires { reduction.active(); })
-    return reduction.active();
+/// Whether a head has anything to do in this call; those that always have need not say so.
+template <class H>
+bool is_active(const H& head) {
+  if constexpr (requires { head.active(); })
+    return head.active();
   else
     return true;
 }
@@ -88,13 +88,15 @@ void run_forward(const X& x, const H& head, const D& device) {
     std::apply(
         [&]<class... R>(const R&... reduction) {
           const double bytes = static_cast<double>(x.size()) * static_cast<double>(sizeof(T));
+          const bool walks = (false || ... || is_active(reduction));
+          const bool revisits =
+              std::apply([](const auto&... own) { return (false || ... || is_active(own)); }, block_heads);
           ChannelBlocks blocks{N, (x.channels() + N - 1) / N};
           if constexpr (planes && any_blocks)
             blocks = plane_blocks<Accumulator<T>>(x.shape());
           else if constexpr (!planes)
-            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)),
-                                       any_blocks, bytes, device);
-          const bool walks = (false || ... || is_active(reduction));
+            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)), revisits,
+                                       bytes, device);
           const Index items = x.batch() * blocks.count;
           parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
             for (Index item = begin; item < end; ++item) {
@@ -102,10 +104,9 @@ void run_forward(const X& x, const H& head, const D& device) {
               const Index c = item % blocks.count * blocks.channels;
               const Index last = std::min(c + blocks.channels, x.channels());
               if constexpr (sizeof...(R) == 1) {
-                if (walks) (reduce_window(reduction, x, whole_plane(x.shape()), n, c, last), ...);
+                if (walks) (reduce(reduction, x, n, c, last), ...);
               } else if constexpr (any_reduction) {
-                if (walks)
-                  reduce_window(FusedReduction<R...>{{reduction...}}, x, whole_plane(x.shape()), n, c, last);
+                if (walks) reduce(FusedReduction<R...>{{reduction...}}, x, n, c, last);
               }
               std::apply([&](const auto&... blocks_of) { (blocks_of.reduce_block(x, n, c, last), ...); },
                          block_heads);

@@ -1,5 +1,5 @@
-// The traversal of a reduction: every element of a window of each plane is read once, in memory order as far as
-// the layout allows, and a reduction states only identity, accumulate, merge and finish.
+// The traversal of a reduction: every element of each plane is read once, in memory order as far as the layout
+// allows, and a reduction states only identity, accumulate, merge and finish.
 //
 //   struct Reduction {
 //     using Accumulator = float;                       // float or double
@@ -7,12 +7,15 @@
 //     struct State {                                   // only vectors of lanes<Accumulator> lanes
 //       template <class F> static State zip(const F& f, const State& a, const State& b);
 //     };
-//     template <class Lanes>                           // lanes(p): one value per lane from p + channel
+//     // lanes(p): one value per lane from p + channel
+//     template <class Lanes>
 //     State identity(const Lanes& lanes, Index n, Index c) const;
-//     template <int K, class Valid>                    // K consecutive vectors, K = 1 or 4, of which some
-//     lanes void accumulate(State&, const Vec (&x)[K], const Positions&, const Valid&) const;   // may not
-//     count State merge(const State& a, const State& b) const; void finish(const State&, Index n, Index c, int
-//     count) const;   // lanes = channels c .. c + count - 1
+//     // K consecutive vectors, K = 1 .. 4, of which some lanes may not count
+//     template <int K, class Valid>
+//     void accumulate(State&, const Vec (&x)[K], const Positions&, const Valid&) const;
+//     State merge(const State& a, const State& b) const;
+//     // lanes = channels c .. c + count - 1
+//     void finish(const State&, Index n, Index c, int count) const;
 //   };
 //
 // A reduction whose sums are relative to a maximum also has `static constexpr bool scans = true` and
@@ -41,7 +44,7 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// Positions of a plane: rows of `columns` consecutive ones, `step` apart.
+/// Some positions of a plane: rows of `columns` consecutive ones, `step` apart.
 struct Window {
   Index first;
   Index rows;
@@ -149,8 +152,7 @@ POOLHEAD_INLINE State merge_lanes(State* states, const Merge& merge) {
 
 /// Channels c .. c + count - 1 (count <= N) of sample n, NCHW.
 template <class R, class X>
-[[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, const Window& window, Index n, Index c,
-                                     int count) {
+[[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, Index n, Index c, int count) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   using State = typename R::State;
@@ -161,36 +163,31 @@ template <class R, class X>
   if constexpr (scans<R>) {
     using Sums = typename State::Sums;
     State all = reduction.identity(ChannelLanes<A, I>{count}, n, c);
-    for (Index row = 0; row < window.rows; ++row) {
-      Index begin = window.first + row * window.step;
-      const Index end = begin + window.columns;
-      for (; begin < end; begin += scanned_elements) {
-        const Index stop = std::min(begin + scanned_elements, end);
-        using Top = decltype(reduction.scan_start());
-        Top tops[N];
-        for (int i = 0; i < N; ++i) {
-          auto top = reduction.scan_start();
-          if (i < count)
-            walk_plane<is_masked<X>, A>(
-                planes + i * positions, begin, stop,
-                mask, [&](const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
-                  top = reduction.scan(top, group, valid);
-                });
-          tops[i] = top;
-        }
-        reduction.raise(all, merge_lanes<N / 2>(
-                                 tops, [](const Top& a, const Top& b)
-                                           __attribute__((always_inline)) { return Top::merge(a, b); }));
-        Sums sums[N];
-        for (int i = 0; i < N; ++i) {
-          State state = all.lane(i);
-          if (i < count) reduce_run<is_masked<X>>(reduction, state, planes + i * positions, begin, stop, mask);
-          sums[i] = state.sums;
-        }
-        all.add(merge_lanes<N / 2>(
-            sums,
-            [](const Sums& a, const Sums& b) __attribute__((always_inline)) { return Sums::merge(a, b); }));
+    for (Index begin = 0; begin < positions; begin += scanned_elements) {
+      const Index stop = std::min(begin + scanned_elements, positions);
+      using Top = decltype(reduction.scan_start());
+      Top tops[N];
+      for (int i = 0; i < N; ++i) {
+        auto top = reduction.scan_start();
+        if (i < count)
+          walk_plane<is_masked<X>, A>(
+              planes + i * positions, begin, stop,
+              mask, [&](const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
+                top = reduction.scan(top, group, valid);
+              });
+        tops[i] = top;
       }
+      reduction.raise(all, merge_lanes<N / 2>(
+                               tops, [](const Top& a, const Top& b)
+                                         __attribute__((always_inline)) { return Top::merge(a, b); }));
+      Sums sums[N];
+      for (int i = 0; i < N; ++i) {
+        State state = all.lane(i);
+        if (i < count) reduce_run<is_masked<X>>(reduction, state, planes + i * positions, begin, stop, mask);
+        sums[i] = state.sums;
+      }
+      all.add(merge_lanes<N / 2>(
+          sums, [](const Sums& a, const Sums& b) __attribute__((always_inline)) { return Sums::merge(a, b); }));
     }
     reduction.finish(all, n, c, count);
   } else {
@@ -198,13 +195,7 @@ template <class R, class X>
     for (int i = 0; i < N; ++i) {
       // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
       auto state = reduction.identity(SharedLane<A, I>{}, n, c + std::min(i, count - 1));
-      if (i < count) {
-        for (Index row = 0; row < window.rows; ++row) {
-          const Index first = window.first + row * window.step;
-          reduce_run<is_masked<X>>(reduction, state, planes + i * positions, first, first + window.columns,
-                                   mask);
-        }
-      }
+      if (i < count) reduce_run<is_masked<X>>(reduction, state, planes + i * positions, 0, positions, mask);
       states[i] = state;  // until here in registers
     }
     reduction.finish(merge_lanes<N / 2>(
@@ -279,8 +270,7 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
 
 /// Channels c .. end - 1 of sample n, NHWC. Their states stand in memory that stays in the first-level cache.
 template <class R, class X>
-[[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, const Window& window, Index n, Index c,
-                                       Index end) {
+[[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, Index n, Index c, Index end) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   using State = typename R::State;
@@ -298,26 +288,23 @@ template <class R, class X>
       __attribute__((always_inline)) {
     reduction.accumulate(states[v], group, Positions<I, N>{simd::splat<I, N>(static_cast<I>(s)), 1}, valid);
   };
-  for (Index row = 0; row < window.rows; ++row) {
-    Index s = window.first + row * window.step;
-    const Index last = s + window.columns;
-    if constexpr (scans<R>) {
-      using Top = decltype(reduction.scan_start());
-      Top* const tops = workspace<R, Top>(vectors);
-      const Index part = std::max<Index>(scanned_sample_elements / x.channels(), 16);
-      for (; s < last; s += part) {
-        const Index stop = std::min(s + part, last);
-        std::fill_n(tops, vectors, reduction.scan_start());
-        walk(
-            s, stop, [&](Index v, const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
-              tops[v] = reduction.scan(tops[v], group, valid);
-            });
-        for (Index v = 0; v < vectors; ++v) reduction.raise(states[v], tops[v]);
-        walk(s, stop, accumulate);
-      }
-    } else {
-      walk(s, last, accumulate);
+  const Index last = x.positions();
+  if constexpr (scans<R>) {
+    using Top = decltype(reduction.scan_start());
+    Top* const tops = workspace<R, Top>(vectors);
+    const Index part = std::max<Index>(scanned_sample_elements / x.channels(), 16);
+    for (Index s = 0; s < last; s += part) {
+      const Index stop = std::min(s + part, last);
+      std::fill_n(tops, vectors, reduction.scan_start());
+      walk(
+          s, stop, [&](Index v, const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
+            tops[v] = reduction.scan(tops[v], group, valid);
+          });
+      for (Index v = 0; v < vectors; ++v) reduction.raise(states[v], tops[v]);
+      walk(s, stop, accumulate);
     }
+  } else {
+    walk(0, last, accumulate);
   }
   for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }
@@ -329,14 +316,14 @@ ChannelBlocks plane_blocks(const FeatureShape& x) {
   return {channels, (x.channels + channels - 1) / channels};
 }
 
-/// Reduces one window of the planes c .. end - 1 of sample n.
+/// Reduces the planes c .. end - 1 of sample n.
 template <class R, class X>
-void reduce_window(const R& reduction, const X& x, const Window& window, Index n, Index c, Index end) {
+void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
   if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
     constexpr Index N = reduction_lanes<R>;
-    for (; c < end; c += N) reduce_planes(reduction, x, window, n, c, static_cast<int>(std::min(N, end - c)));
+    for (; c < end; c += N) reduce_planes(reduction, x, n, c, static_cast<int>(std::min(N, end - c)));
   } else {
-    reduce_channels(reduction, x, window, n, c, end);
+    reduce_channels(reduction, x, n, c, end);
   }
 }
 

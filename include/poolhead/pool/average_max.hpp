@@ -19,7 +19,7 @@ struct AverageMaxReduction : FusedReduction<AverageReduction<X, Rows<typename X:
   using typename Fused::State;
 
   AverageMaxReduction(const X& x, const Rows<T>& y, const Argmax& argmax)
-      : Fused{{Average(x, y, whole_plane(x.shape())), Max(x, y, argmax, whole_plane(x.shape()))}} {}
+      : Fused{{Average(x, y, whole_plane(x.shape())), Max(x, y, argmax)}} {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     const auto half = simd::splat<A, Fused::N>(A(0.5));

@@ -212,7 +212,7 @@ struct FloatReduction : Fold {
     std::int32_t each[N];
     simd::store(each, ordinary);
     for (int i = 0; i < count; ++i)
-      if (each[i] == 0) reduce_window(exact, exact.map, whole_plane(exact.map.shape()), n, c + i, c + i + 1);
+      if (each[i] == 0) reduce(exact, exact.map, n, c + i, c + i + 1);
   }
 };
 
@@ -227,13 +227,14 @@ struct ExponentialHead {
   bool precise;
   bool idle = false;  // another head does the work
 
+  bool active() const { return !idle; }
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     if (idle) return;
     if constexpr (!std::same_as<Fast, Exact>) {
-      if (!precise) return reduce_window(fast, x, whole_plane(x.shape()), n, c, end);
+      if (!precise) return reduce(fast, x, n, c, end);
     }
-    reduce_window(exact, x, whole_plane(x.shape()), n, c, end);
+    reduce(exact, x, n, c, end);
   }
 };
 

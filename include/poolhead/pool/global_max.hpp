@@ -85,10 +85,8 @@ struct MaxReduction : MaxFold<Accumulator<typename X::Scalar>, I> {
   X map;
   Y y;
   Argmax argmax;
-  Index first;  // the window's first position
 
-  MaxReduction(const X& x, const Y& output, const Argmax& positions, const Window& window)
-      : map(x), y(output), argmax(positions), first(window.first) {}
+  MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, state.value, count);
@@ -107,7 +105,7 @@ struct MaxReduction : MaxFold<Accumulator<typename X::Scalar>, I> {
 
  private:
   Index first_valid(Index n) const {
-    Index s = first;
+    Index s = 0;
     while (!is_valid(map, n, s)) ++s;
     return s;
   }
@@ -225,7 +223,7 @@ class GlobalMaxPool : public PoolCalls<GlobalMaxPool>, public StreamCalls<Global
  private:
   template <class I, class X, class Y, class Argmax>
   static auto bind(const X& x, const Y& y, const Argmax& argmax) {
-    return detail::MaxReduction<X, Y, Argmax, I>(x, y, argmax, detail::whole_plane(x.shape()));
+    return detail::MaxReduction<X, Y, Argmax, I>(x, y, argmax);
   }
 };
 

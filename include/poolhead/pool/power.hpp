@@ -216,7 +216,7 @@ struct ProductReduction {
     std::memcpy(each, &ordinary, sizeof each);
     for (int i = 0; i < count; ++i) {
       if (each[i] != 0 || is_nothing(n, c + i)) continue;
-      reduce_window(exact, exact.map, whole_plane(exact.map.shape()), n, c + i, c + i + 1);
+      reduce(exact, exact.map, n, c + i, c + i + 1);
     }
   }
   /// Whether a plane is of zeros alone, as they are after ReLU: its sum of 0 is exact.
