@@ -344,7 +344,8 @@ struct Spread {
         return true;
       };
       for (Index w = 0; w < width;) {
-        if (w + 4 <= width && counts(w) && counts(w + 1) && counts(w + 2) && counts(w + 3)) {
+        // What does not read x writes the faster the fewer rows it writes at once.
+        if (G::reads_x && w + 4 <= width && counts(w) && counts(w + 1) && counts(w + 2) && counts(w + 3)) {
           positions(std::integral_constant<int, 4>{}, w);
           w += 4;
           continue;
