@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the tests need, builds everything in build/tests and runs the tests. Arguments go to ctest.
+# Installs what the tests need, builds tests and examples in build/tests and runs the tests. Arguments go to ctest.
 # POOLHEAD_DATA_DIR: the folder that holds fashion-mnist/; without it, the tests that need it are skipped.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)

@@ -108,7 +108,6 @@ struct BinHead {
   using A = Accumulator<T>;
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
-  static constexpr Index most_vectors = 8;  // of channels, that take every step together
 
   GridEdges grids;
   bool max;
@@ -126,8 +125,9 @@ struct BinHead {
  private:
   template <class Bins>
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
-    for (; c < end; c += most_vectors * N) {
-      const Index taken = std::min(most_vectors * N, end - c);
+    const Index step = grids.vectors_together() * N;
+    for (; c < end; c += step) {
+      const Index taken = std::min(step, end - c);
       if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
         reduce_planes<Bins>(x, n, c, taken);
       } else {
@@ -348,9 +348,9 @@ struct BinGradient {
     if (max) {
       for (Index k = 0; k < grids.count(); ++k) add_maxima(tile, stride, n, c, channels, k, rows);
     } else {
-      constexpr Index most = 8 * simd::lanes<A>;
-      for (Index q = 0; q < channels; q += most)
-        add_averages(tile + q, stride, n, c + q, std::min(most, channels - q), rows);
+      const Index step = grids.vectors_together() * simd::lanes<A>;
+      for (Index q = 0; q < channels; q += step)
+        add_averages(tile + q, stride, n, c + q, std::min(step, channels - q), rows);
     }
   }
 

@@ -111,7 +111,7 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   using Kind = detail::GeneralizedMeanKind<T>;
 
   void fill(T value) {
-    p.setConstant(value);
+    std::fill_n(p.data(), p.size(), value);
     check_parameters("", FeatureShape{.channels = p.size()});
   }
   Kind kind() const {

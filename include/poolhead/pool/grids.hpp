@@ -98,6 +98,9 @@ class GridEdges {
   Index height() const { return height_; }
   Index width() const { return width_; }
 
+  /// How many vectors of channels take every step together: their bins are to stay in a cache.
+  Index vectors_together() const { return std::clamp<Index>(1024 / grids_.bins(), 1, 8); }
+
   /// Where the bins of grid k begin among all bins, grid after grid.
   Index first_bin(Index k) const {
     Index first = 0;
