@@ -192,7 +192,7 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
 
   /// Throws ValueError unless r > 0 and finite.
   explicit LogSumExpPool(T sharpness = T(1)) : r(1) {
-    r.setConstant(sharpness);
+    r(0) = sharpness;
     check_parameters("", {});
   }
 
