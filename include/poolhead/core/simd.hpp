@@ -245,7 +245,7 @@ POOLHEAD_INLINE Vec<T, N> max(const Vec<T, N>& a, const Vec<T, N>& b) {
     return {max(a.lo, b.lo), max(a.hi, b.hi)};
   } else {
     // The compilers do not find these by themselves.
-    constexpr std::size_t bytes = N * sizeof(T);
+    [[maybe_unused]] constexpr std::size_t bytes = N * sizeof(T);
 #if defined(__AVX512F__)
     if constexpr (bytes == 64 && std::is_same_v<T, float>) return {_mm512_maskz_max_ps(0xffff, b.raw, a.raw)};
     if constexpr (bytes == 64 && std::is_same_v<T, double>) return {_mm512_maskz_max_pd(0xff, b.raw, a.raw)};
@@ -267,7 +267,7 @@ POOLHEAD_INLINE Vec<T, N> sqrt(const Vec<T, N>& a) {
   if constexpr (Vec<T, N>::split) {
     return {sqrt(a.lo), sqrt(a.hi)};
   } else {
-    constexpr std::size_t bytes = N * sizeof(T);
+    [[maybe_unused]] constexpr std::size_t bytes = N * sizeof(T);
 #if defined(__AVX512F__)
     if constexpr (bytes == 64 && std::is_same_v<T, double>) return {_mm512_maskz_sqrt_pd(0xff, a.raw)};
 #endif
@@ -289,7 +289,7 @@ POOLHEAD_INLINE Vec<T, N> multiply_add(const Vec<T, N>& a, const Vec<T, N>& b, c
   if constexpr (Vec<T, N>::split) {
     return {multiply_add(a.lo, b.lo, c.lo), multiply_add(a.hi, b.hi, c.hi)};
   } else {
-    constexpr std::size_t bytes = N * sizeof(T);
+    [[maybe_unused]] constexpr std::size_t bytes = N * sizeof(T);
 #if defined(__AVX512F__)
     if constexpr (bytes == 64 && std::is_same_v<T, float>) return {_mm512_fmadd_ps(a.raw, b.raw, c.raw)};
     if constexpr (bytes == 64 && std::is_same_v<T, double>) return {_mm512_fmadd_pd(a.raw, b.raw, c.raw)};
