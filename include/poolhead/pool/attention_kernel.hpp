@@ -111,13 +111,14 @@ struct AttentionTile {
     stride = padded(channels);
     A* const rows = workspace<Values, A>(capacity(channels) * stride);
     values = rows;
-    if constexpr (planes && !is_masked<X>) {
+    if constexpr (planes && !is_masked<X> && std::same_as<A, Accumulator<T>>) {
       for (Index c = 0; c < channels; c += N)
         turn_planes(sample + c * x.positions() + begin, x.positions(), count,
                     static_cast<int>(std::min<Index>(N, channels - c)), rows + c, stride);
     } else {
       for (Index i = 0; i < count; ++i)
-        for (Index c = 0; c < channels; ++c) rows[i * stride + c] = static_cast<A>(x(n, c, positions[i]));
+        for (Index c = 0; c < channels; ++c)
+          rows[i * stride + c] = static_cast<A>(static_cast<Accumulator<T>>(x(n, c, positions[i])));
     }
   }
 
@@ -146,17 +147,21 @@ struct AttentionTile {
   }
 };
 
+/// The type of products. The terms of a 16-bit gradient may cancel to less than floats keep.
+template <Scalar T>
+using AttentionProduct = std::conditional_t<sizeof(T) == 2, double, Accumulator<T>>;
+
 /// f(begin, end) for tiles of the positions of x.
 template <class X, class F>
 void each_tile(const X& x, const F& f) {
-  const Index step = AttentionTile<Accumulator<typename X::Scalar>>::capacity(x.channels());
+  const Index step = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(x.channels());
   for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
 }
 
 /// The parameters of a pool in its accumulator's type, in memory of the calling thread.
 template <class P>
 struct AttentionWeights {
-  using A = Accumulator<typename P::ParameterScalar>;
+  using A = AttentionProduct<typename P::ParameterScalar>;
 
   Index channels;
   Index hidden;
@@ -174,7 +179,9 @@ struct AttentionWeights {
         score_bias(static_cast<double>(pool.score.bias(0))) {
     A* const rows = workspace<AttentionWeights, A>(hidden * channels);
     double* next = workspace<P, double>(hidden * channels + 2 * hidden);
-    for (Index i = 0; i < hidden * channels; ++i) rows[i] = static_cast<A>(pool.hidden.weight.data()[i]);
+    for (Index i = 0; i < hidden * channels; ++i)
+      rows[i] =
+          static_cast<A>(static_cast<Accumulator<typename P::ParameterScalar>>(pool.hidden.weight.data()[i]));
     weight = rows;
     const auto copy = [&](const auto& tensor) {
       double* const to = next;
@@ -264,7 +271,7 @@ struct AttentionForward {
 template <class P>
 struct AttentionBackward {
   using T = typename P::ParameterScalar;
-  using A = Accumulator<T>;
+  using A = AttentionProduct<T>;
   static constexpr Index blocks = 8;  // of samples: parameter gradients are added up in this order
 
   const P& pool;
@@ -327,7 +334,7 @@ struct AttentionBackward {
 
     double g_y = 0.0;
     for (Index c = 0; c < channels; ++c) {
-      g[c] = static_cast<A>(dy(n, c));
+      g[c] = static_cast<A>(static_cast<Accumulator<T>>(dy(n, c)));
       wide_g[c] = static_cast<double>(g[c]);
       g_y += wide_g[c] * cache.y(n, c);
     }
@@ -367,25 +374,22 @@ struct AttentionBackward {
                     Index stride, Index begin, Index end) {
     const Index channels = x.channels();
     const FeatureMap<T, typename X::Layout> to(dx, x.shape());
-    if constexpr (!is_masked<X>) {
+    constexpr bool turns = std::same_as<typename X::Layout, ChannelsFirst> && !is_masked<X>;
+    if constexpr (turns && std::same_as<A, Accumulator<T>>) {
       if (!adds) {
-        if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
-          constexpr Index N = simd::lanes<A>;
-          for (Index c = 0; c < channels; c += N)
-            turn_back<N>(result + c, stride, tile.count, static_cast<int>(std::min(N, channels - c)),
-                         &to(n, c, begin), x.positions());
-        } else {
-          for (Index i = 0; i < tile.count; ++i)
-            for (Index c = 0; c < channels; ++c) to(n, c, begin + i) = static_cast<T>(result[i * stride + c]);
-        }
+        constexpr Index N = simd::lanes<A>;
+        for (Index c = 0; c < channels; c += N)
+          turn_back<N>(result + c, stride, tile.count, static_cast<int>(std::min(N, channels - c)),
+                       &to(n, c, begin), x.positions());
         return;
       }
     }
     for (Index i = 0; i < tile.count; ++i) {
       for (Index c = 0; c < channels; ++c) {
         T& element = to(n, c, tile.positions[i]);
-        const A value = result[i * stride + c];
-        element = static_cast<T>(adds ? value + static_cast<A>(element) : value);
+        A value = result[i * stride + c];
+        if (adds) value += static_cast<A>(static_cast<Accumulator<T>>(element));
+        element = static_cast<T>(static_cast<Accumulator<T>>(value));
       }
     }
     if constexpr (is_masked<X>) {
