@@ -206,7 +206,8 @@ struct BinHead {
       const Grid grid = grids[k];
       if (!Bins::composes || grids.finer(k) == k) {
         grids.advance(k, h, states.covering[k]);
-        const auto [first, last] = states.covering[k];
+        const Index first = states.covering[k].begin;
+        const Index last = states.covering[k].end;
         const Index rows = grids.rows(k, first).size();
         for (Index j = 0; j < grid.columns; ++j) {
           const auto columns = grids.columns(k, j);
@@ -414,7 +415,8 @@ struct BinGradient {
       for (Index k = 0; k < grids.count(); ++k) {
         const Grid grid = grids[k];
         grids.advance(k, h, covering[k]);
-        const auto [first, last] = covering[k];
+        const Index first = covering[k].begin;
+        const Index last = covering[k].end;
         for (Index j = 0; j < grid.columns; ++j) {
           const auto columns = grids.columns(k, j);
           const auto add = [&](Index v, int count) __attribute__((always_inline)) {
