@@ -66,10 +66,11 @@ std::string masked_difference(const Pool& pool, const Oracle& oracle, const Map<
   for (Index n = 0; n < extents.n; ++n) {
     const auto part = kept(clean, n, [&](Index s) { return valid(n, s); });
     const auto planes = planes_of(part);
-    RowTensor<T> y(1, extents.c), g(1, extents.c);
-    for (Index c = 0; c < extents.c; ++c) {
-      y(0, c) = run.y(n, c);
-      g(0, c) = dy(n, c);
+    const Index features = pool.features(extents.c);
+    RowTensor<T> y(1, features), g(1, features);
+    for (Index i = 0; i < features; ++i) {
+      y(0, i) = run.y(n, i);
+      g(0, i) = dy(n, i);
     }
     if (std::string found = answer_difference(y, oracle, planes); !found.empty()) return found;
     Map<Type> dx(part.extents);
