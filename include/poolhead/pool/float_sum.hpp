@@ -186,6 +186,25 @@ struct FloatSum {
   }
 };
 
+/// What the folds of floats share. A pool adds identity and results.
+template <class Sum, class I, int lanes>
+struct FloatFold {
+  using PositionLane = I;
+  using State = Sum;
+  static constexpr int N = lanes;
+  using V = simd::Vec<float, N>;
+
+  template <int K, class Valid>
+  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
+    return State::scan(top, x, valid);
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    state.add(x, valid);
+  }
+};
+
 /// A block of channels: fast where its planes are ordinary, else by the reduction `exact`. Fold has a FloatSum
 /// as State and gives results(state, n, c, count) as WideResults.
 template <class Fold, class Exact>

@@ -1,7 +1,7 @@
 // Generalised-mean pooling (GeM).
 #pragma once
 
-#include "poolhead/pool/power.hpp"
+#include "poolhead/pool/power_gradient.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {

@@ -57,11 +57,8 @@ struct LogSumExpFold {
 
 /// The same of floats.
 template <class I>
-struct LogSumExpFloatFold {
-  using PositionLane = I;
+struct LogSumExpFloatFold : FloatFold<FloatSum<false, false, simd::lanes<float>>, I, simd::lanes<float>> {
   static constexpr int N = simd::lanes<float>;
-  using V = simd::Vec<float, N>;
-  using Wide = simd::Doubles<N>;
   using State = FloatSum<false, false, N>;
 
   double rate;  // r log2(e)
@@ -70,15 +67,6 @@ struct LogSumExpFloatFold {
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero(simd::splat<double, N>(rate));
-  }
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
-    return State::scan(top, x, valid);
-  }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
-    state.add(x, valid);
   }
   POOLHEAD_INLINE WideResults<N, 3> results(const State& state, Index, Index, int) const {
     return log_sum_exp_results<N>(state.wide_mark(), state.sums.sum, simd::splat<double, N>(rate), positions);
@@ -235,7 +223,7 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   auto head(const X& x, const Rows<T>& y, double* planes) const {
     const detail::LogSumExpFold<T, I> exact = fold<I>();
     return detail::exponential_head(
-        detail::LogSumExpFloatFold<I>{exact.rate, static_cast<double>(x.positions())},
+        detail::LogSumExpFloatFold<I>{{}, exact.rate, static_cast<double>(x.positions())},
         detail::WideReduction<detail::LogSumExpFold<T, I>, X>{exact, x, y, planes}, precise());
   }
   bool precise() const { return static_cast<double>(r(0)) < detail::least_float_rate; }

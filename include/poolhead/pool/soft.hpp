@@ -54,24 +54,13 @@ struct SoftFold {
 
 /// The same of floats.
 template <class I>
-struct SoftFloatFold {
-  using PositionLane = I;
+struct SoftFloatFold : FloatFold<FloatSum<false, true, simd::lanes<float>>, I, simd::lanes<float>> {
   static constexpr int N = simd::lanes<float>;
-  using V = simd::Vec<float, N>;
   using State = FloatSum<false, true, N>;
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero(simd::splat<double, N>(std::numbers::log2e));
-  }
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
-    return State::scan(top, x, valid);
-  }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
-    state.add(x, valid);
   }
   POOLHEAD_INLINE WideResults<N, 3> results(const State& state, Index, Index, int) const {
     return soft_results<N>(state.wide_mark(), state.sums.sum, state.sums.weighted);

@@ -1,0 +1,210 @@
+// The gradient of sums of powers. Kind: see pool/power.hpp, and
+//   Kind::learnable           whether p has a gradient
+//   Kind::gradient(value, x)  the value where x passes it on, with its sign
+#pragma once
+
+#include "poolhead/pool/power.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// dx = scale (base / y)^(p - 1), which Kind::gradient(value, x) completes. For a learnable p
+/// (Kind::learnable), with q = base / y and means over positions, dp = g y / p (mean(q^p ln q) / mean(q^p) -
+/// ln(mean(q^p)) / p). y cancels from the bracket, whatever it has been rounded to, and means of q^p are taken
+/// as 1 + mean(q^p - 1), so that nothing is lost where a plane hardly varies.
+template <class Kind, class X, class I>
+struct PowerGradient {
+  using T = typename X::Scalar;
+  using Accumulator = poolhead::Accumulator<T>;
+  using PositionLane = I;
+  static constexpr bool reads_x = true;
+  static constexpr int N = simd::lanes<Accumulator>;
+  using V = simd::Vec<Accumulator, N>;
+  using Wide = simd::Doubles<N>;
+  using Sums = std::conditional_t<Kind::learnable, WideSums<N, 2>, NoSums>;  // q^p - 1, q^p log2 q
+
+  struct Coefficients {
+    Wide scale, y, p;
+    V float_scale, float_y, inverse, float_p;
+    V y_rest;  // what y lost where it became a float
+    simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {simd::splat_lane(scale, i),       simd::splat_lane(y, i),       simd::splat_lane(p, i),
+              simd::splat_lane(float_scale, i), simd::splat_lane(float_y, i), simd::splat_lane(inverse, i),
+              simd::splat_lane(float_p, i),     simd::splat_lane(y_rest, i),  simd::splat_lane(ordinary, i)};
+    }
+  };
+
+  Kind kind;
+  X map;
+  Rows<const T> dy;
+  const double* planes;
+  double* shares;  // (N, C)
+  Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
+  bool precise = kind.precise;
+
+  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+    using A = Accumulator;
+    const auto nothing = simd::zero<Wide>();
+    const auto one = simd::splat<double, N>(1.0);
+    const Wide norm = lanes.wide(planes + n * map.channels() + c);
+    const Wide p = kind.rate(lanes, c);
+    Wide scale = simd::convert<double>(lanes(dy.row(n) + c));
+    if constexpr (Kind::averages)
+      scale = scale / simd::splat<double, N>(static_cast<double>(valid_positions(map, n)));
+    const auto empty = norm == nothing;  // of zeros alone: no gradient
+    scale = simd::select(empty, nothing, scale);
+    const Wide y = simd::select(empty, one, norm);
+    const V float_y = simd::convert<A>(y);
+    const auto ordinary = (simd::splat<double, N>(0x1p-60) < y) & (y < simd::splat<double, N>(0x1p60));
+    return {scale,
+            y,
+            p,
+            simd::convert<A>(scale),
+            float_y,
+            simd::convert<A>(one / y),
+            simd::convert<A>(p),
+            simd::convert<A>(y - simd::convert<double>(float_y)),
+            simd::convert<simd::IntOf<A>>(ordinary)};
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
+                          const Valid& valid, V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, valid, dx);
+  }
+
+  template <int K, class Valid>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
+                              V (&dx)[K]) const {
+    const V nothing = simd::zero<V>();
+    const V one = simd::splat<float, N>(1.0F);
+    const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
+    V quotient[K], less_one[K], log[K], power[K];    // q, q - 1, log2(q), q^(p - 1)
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V base = kind.base(x[k]);
+      quotient[k] = base * shared.inverse;
+      // Where base is near y, the difference is exact.
+      less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
+    });
+    if (Kind::learnable || kind.exponent == 0) {
+      V exponent[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        simd::split_float(quotient[k], exponent[k], log[k]);
+        log[k] = simd::select(exponent[k] == nothing, less_one[k], log[k]);
+      });
+      simd::short_log2<K, N>(exponent, log);
+    }
+    if constexpr (Kind::learnable) {
+      V whole[K], excess[K];  // q^p, q^p - 1
+      if (kind.exponent == 0) {
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
+        });
+        simd::short_exp2_less_one<K, N>(whole, excess);
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          whole[k] = simd::select(power[k] > least, whole[k], nothing);
+          power[k] = whole[k] / quotient[k];
+        });
+      } else {
+        small_powers(quotient, power);
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          whole[k] = power[k] * quotient[k];
+          excess[k] = small_excess(quotient[k], less_one[k], power[k]);
+        });
+      }
+      sums.of[0] = sums.of[0] + valid_total<float, N>(excess, valid);
+      unroll<K>([&](auto k) __attribute__((always_inline)) { whole[k] = whole[k] * log[k]; });
+      sums.of[1] = sums.of[1] + valid_total<float, N>(whole, valid);
+    } else if (kind.exponent == 0) {
+      const V less = shared.float_p - one;
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { log[k] = power[k] = simd::max(less * log[k], least); });
+      simd::short_exp2<K, N>(one, power);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        power[k] = simd::select(log[k] > least, power[k], nothing);
+      });
+    } else {
+      small_powers(quotient, power);
+    }
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
+    });
+  }
+
+  template <int K, class Valid>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
+                             V (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      Wide added[2];
+      dx[k] = exact_one(shared, x[k], added);
+      if constexpr (Kind::learnable)
+        unroll<2>([&](auto m) __attribute__((always_inline)) {
+          sums.of[m] = sums.of[m] + valid.select(k, added[m], simd::zero<Wide>());
+        });
+    });
+  }
+
+  POOLHEAD_INLINE void collect(const ChannelLanes<Accumulator, I>& lanes, const Sums& sums, Index n,
+                               Index c) const {
+    if constexpr (Kind::learnable) {
+      const auto shared = prepare(lanes, n, c);
+      const auto one = simd::splat<double, N>(1.0);
+      const auto positions = simd::splat<double, N>(static_cast<double>(valid_positions(map, n)));
+      const Wide excess = sums.of[0] / positions;
+      const Wide product = sums.of[1] / positions;
+      const Wide bracket = product / (one + excess) - simd::log2(one + excess, excess).value() / shared.p;
+      const Wide outside = shared.scale * positions * shared.y / shared.p;
+      lanes.store(shares + n * map.channels() + c,
+                  outside * bracket * simd::splat<double, N>(std::numbers::ln2));
+    }
+  }
+  void finish() const {
+    if constexpr (Kind::learnable) add_shares(shares, map.batch(), map.channels(), *parameter);
+  }
+
+ private:
+  /// q^(p - 1), p = 1, 2, 3, 4.
+  template <int K>
+  POOLHEAD_INLINE void small_powers(const V (&quotient)[K], V (&power)[K]) const {
+    if (kind.exponent == 1) {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { power[k] = simd::splat<Accumulator, N>(1); });
+      return;
+    }
+    with_exponent(
+        kind.exponent - 1, [&](auto exponent) __attribute__((always_inline)) {
+          unroll<K>([&](auto k)
+                        __attribute__((always_inline)) { power[k] = small_power<exponent>(quotient[k]); });
+        });
+  }
+  /// q^p - 1 = (q - 1)(1 + q + ... + q^(p - 1)).
+  POOLHEAD_INLINE V small_excess(const V& quotient, const V& less_one, const V& power) const {
+    const V one = simd::splat<Accumulator, N>(1);
+    if (kind.exponent == 2) return less_one * (one + quotient);
+    if (kind.exponent == 3) return less_one * (one + quotient + power);
+    if (kind.exponent == 4) return less_one * ((one + quotient) * (one + quotient * quotient));
+    return less_one;
+  }
+
+  /// One vector in double, with what it adds to the sums. Not inlined: it is for the few.
+  [[gnu::noinline]] V exact_one(const Coefficients& shared, const V& x, Wide (&added)[2]) const {
+    const Wide nothing = simd::zero<Wide>();
+    const Wide one = simd::splat<double, N>(1.0);
+    const Wide base = simd::convert<double>(kind.base(x));
+    const Wide quotient = base / shared.y;
+    const Wide less_one = (base - shared.y) / shared.y;
+    const Wide log = simd::log2(quotient, less_one).value();
+    const auto whole = simd::exp2_less_one(shared.p * log);
+    // 0^(p - 1) is 0, 1 or infinite.
+    const Wide of_zero = simd::select(
+        shared.p > one, nothing,
+        simd::select(shared.p == one, one, simd::splat<double, N>(std::numeric_limits<double>::infinity())));
+    const Wide power = simd::select(whole.power == nothing, of_zero, whole.power / quotient);
+    added[0] = whole.less_one;
+    added[1] = simd::select(whole.power == nothing, nothing, whole.power * log);  // 0 ln 0 is 0
+    return kind.gradient(simd::convert<Accumulator>(shared.scale * power), x);
+  }
+};
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
