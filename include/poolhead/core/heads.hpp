@@ -44,11 +44,11 @@ inline constexpr bool has_rows = requires {
   requires H::has_rows;
 };
 
-/// Whether a head has anything to do in this call; those that always have need not say so.
+/// Whether a block head reads its block more than once; those that always do need not say so.
 template <class H>
-bool is_active(const H& head) {
-  if constexpr (requires { head.active(); })
-    return head.active();
+bool revisits(const H& head) {
+  if constexpr (requires { head.revisits(); })
+    return head.revisits();
   else
     return true;
 }
@@ -88,14 +88,16 @@ void run_forward(const X& x, const H& head, const D& device) {
     std::apply(
         [&]<class... R>(const R&... reduction) {
           const double bytes = static_cast<double>(x.size()) * static_cast<double>(sizeof(T));
-          const bool walks = (false || ... || is_active(reduction));
-          const bool revisits =
-              std::apply([](const auto&... own) { return (false || ... || is_active(own)); }, block_heads);
-          ChannelBlocks blocks{N, (x.channels() + N - 1) / N};
+          constexpr bool several =
+              sizeof...(R) + std::tuple_size_v < std::remove_const_t < decltype(block_heads) >>> 1;
+          const bool again =
+              any_blocks &&
+              std::apply([](const auto&... own) { return (several || ... || revisits(own)); }, block_heads);
+          ChannelBlocks blocks = short_blocks<N>(x.shape());
           if constexpr (planes && any_blocks)
             blocks = plane_blocks<Accumulator<T>>(x.shape());
           else if constexpr (!planes)
-            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)), revisits,
+            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)), again,
                                        bytes, device);
           const Index items = x.batch() * blocks.count;
           parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
@@ -104,9 +106,9 @@ void run_forward(const X& x, const H& head, const D& device) {
               const Index c = item % blocks.count * blocks.channels;
               const Index last = std::min(c + blocks.channels, x.channels());
               if constexpr (sizeof...(R) == 1) {
-                if (walks) (reduce(reduction, x, n, c, last), ...);
+                (reduce(reduction, x, n, c, last), ...);
               } else if constexpr (any_reduction) {
-                if (walks) reduce(FusedReduction<R...>{{reduction...}}, x, n, c, last);
+                reduce(FusedReduction<R...>{{reduction...}}, x, n, c, last);
               }
               std::apply([&](const auto&... blocks_of) { (blocks_of.reduce_block(x, n, c, last), ...); },
                          block_heads);

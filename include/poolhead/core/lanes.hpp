@@ -24,6 +24,25 @@ struct EveryLane {
   POOLHEAD_INLINE V select(int, const V& value, const V&) const {
     return value;
   }
+  template <class V>
+  POOLHEAD_INLINE V or_zero(int, const V& x) const {
+    return x;
+  }
+};
+
+/// Every lane of K vectors counts but some of the last vector's.
+template <class A, int K>
+struct LastLanes {
+  simd::Mask<A, simd::lanes<A>> last;
+
+  template <class V>
+  POOLHEAD_INLINE V select(int k, const V& value, const V& otherwise) const {
+    return k + 1 < K ? value : simd::select(last, value, otherwise);
+  }
+  template <class V>
+  POOLHEAD_INLINE V or_zero(int, const V& x) const {
+    return x;
+  }
 };
 
 /// Some lanes of K vectors count: those inside the plane and, where there is a mask, valid.
@@ -35,6 +54,12 @@ struct SomeLanes {
   template <class V>
   POOLHEAD_INLINE V select(int k, const V& value, const V& otherwise) const {
     return simd::select(lane[k], value, otherwise);
+  }
+  /// The elements x of vector k as they were loaded, 0 where they do not count. (What is beyond the plane was
+  /// loaded as 0.)
+  template <class V>
+  POOLHEAD_INLINE V or_zero(int k, const V& x) const {
+    return simd::select(lane[k], x, simd::zero<V>());
   }
 };
 

@@ -28,6 +28,9 @@
 //     void add(const Sums&);
 // It finds each part of a plane already in the cache when it accumulates it, and walks alone.
 //
+// A reduction of a few instructions says `static constexpr bool is_light = true`: short planes of NCHW are then
+// unrolled for it.
+//
 // In NHWC a lane is a channel throughout. In NCHW a lane is every N-th position of one plane; the lanes of N
 // planes are merged together, in log2 N rounds that halve their number, until a lane is a channel again.
 // Which thread runs, and where a block ends, never changes the order in which a channel's elements are folded.
@@ -64,16 +67,28 @@ inline constexpr bool scans = requires {
   requires R::scans;
 };
 
+template <class R>
+inline constexpr bool is_light = requires {
+  requires R::is_light;
+};
+
 /// How many elements of a plane, or of all planes of a sample in NHWC, are scanned before they are accumulated:
 /// they stay in a cache of the first or the second level.
 inline constexpr Index scanned_elements = 4096;
 inline constexpr Index scanned_sample_elements = 65536;
 
+/// The lanes of the last vector of size consecutive positions.
+template <class A>
+simd::FirstLanes<A> last_lanes(Index size) {
+  return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
+}
+
 /// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
-/// NCHW: four vectors at a time, then the rest. mask: the sample's, or null.
+/// NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. mask: the sample's,
+/// or null.
 template <bool masked, class A, class T, class F>
-POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const unsigned char* mask, const F& f) {
-  using Lane = simd::IntOf<A>;
+POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const simd::FirstLanes<A>& last_vector,
+                                const unsigned char* mask, const F& f) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   Index s = begin;
@@ -88,22 +103,22 @@ POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const un
       f(group, s, EveryLane{});
   }
   if (s == end) return;
-  const auto rest = static_cast<int>(end - s);
+  const Index rest = end - s;
   const auto last = [&](auto count) __attribute__((always_inline)) {
     // All vectors but the last are whole.
     constexpr int K = count;
     V group[K];
-    SomeLanes<A, K> valid;
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const T* const from = plane + s + k * N;
-      const int inside = k + 1 < K ? N : rest - k * N;
-      group[k] = k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, inside);
-      if constexpr (masked)
-        valid.lane[k] = simd::load_mask<A>(mask + s + k * N, inside);
-      else
-        valid.lane[k] = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(inside));
-    });
-    f(group, s, valid);
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { group[k] = simd::load<A>(plane + s + k * N); });
+    group[K - 1] = simd::load_first<A>(plane + s + (K - 1) * N, last_vector);
+    if constexpr (masked) {
+      SomeLanes<A, K> valid;
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        valid.lane[k] = simd::load_mask<A>(mask + s + k * N, k + 1 < K ? N : last_vector.count);
+      });
+      f(group, s, valid);
+    } else {
+      f(group, s, LastLanes<A, K>{last_vector.mask});
+    }
   };
   if (rest <= N)
     last(std::integral_constant<int, 1>{});
@@ -118,15 +133,53 @@ POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const un
 /// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
 template <bool masked, class R, class T>
 POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, const T* plane, Index begin,
-                                Index end, const unsigned char* mask) {
+                                Index end, const simd::FirstLanes<typename R::Accumulator>& last,
+                                const unsigned char* mask) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   constexpr int N = simd::lanes<A>;
   walk_plane<masked, A>(
-      plane, begin, end, mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
+      plane, begin, end, last,
+      mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
         const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
         reduction.accumulate(state, x, at, valid);
       });
+}
+
+/// The vectors of a short plane.
+inline constexpr int most_short_vectors = 8;
+
+/// f(integral_constant<int, number>), number 1 .. most.
+template <int most, class F>
+POOLHEAD_INLINE void with_number(int number, const F& f) {
+  if constexpr (most > 1) {
+    if (number < most) return with_number<most - 1>(number, f);
+  }
+  f(std::integral_constant<int, most>{});
+}
+
+/// Folds a plane of that many vectors, the last of them in its `last` lanes.
+template <int vectors, class R, class T>
+POOLHEAD_INLINE void reduce_short(const R& reduction, typename R::State& state, const T* plane,
+                                  const simd::FirstLanes<typename R::Accumulator>& last) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  constexpr int N = simd::lanes<A>;
+  unroll<(vectors + 3) / 4>([&](auto group) __attribute__((always_inline)) {
+    constexpr int first = 4 * group;
+    constexpr int K = std::min(vectors - first, 4);
+    constexpr bool whole = first + K < vectors;
+    simd::Vec<A, N> x[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const T* const from = plane + (first + k) * N;
+      x[k] = whole || k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, last);
+    });
+    const Positions<I, N> at{simd::iota<I, N>(static_cast<I>(first * N)), N};
+    if constexpr (whole)
+      reduction.accumulate(state, x, at, EveryLane{});
+    else
+      reduction.accumulate(state, x, at, LastLanes<A, K>{last.mask});
+  });
 }
 
 /// Merges the lanes of states[0 .. 2 H - 1] until lane i of the answer holds all of states[i].
@@ -147,61 +200,112 @@ POOLHEAD_INLINE State merge_lanes(State* states, const Merge& merge) {
     return merge_lanes<H / 2>(states, merge);
 }
 
-// The two functions that follow are not inlined: each device and each block of code that calls a pool would
-// have a copy of its own.
-
-/// Channels c .. c + count - 1 (count <= N) of sample n, NCHW.
+/// Channels c .. c + count - 1 (count <= N) of sample n, NCHW, in parts that are scanned, then accumulated.
 template <class R, class X>
-[[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, Index n, Index c, int count) {
+POOLHEAD_INLINE auto scan_planes(const R& reduction, const X& x, Index n, Index c, int count) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
-  using State = typename R::State;
+  using Sums = typename R::State::Sums;
+  using Top = decltype(reduction.scan_start());
   constexpr int N = reduction_lanes<R>;
   const Index positions = x.positions();
   const auto* const planes = x.sample(n) + c * positions;
   const unsigned char* const mask = mask_row(x, n);
-  if constexpr (scans<R>) {
-    using Sums = typename State::Sums;
-    State all = reduction.identity(ChannelLanes<A, I>{count}, n, c);
-    for (Index begin = 0; begin < positions; begin += scanned_elements) {
-      const Index stop = std::min(begin + scanned_elements, positions);
-      using Top = decltype(reduction.scan_start());
-      Top tops[N];
-      for (int i = 0; i < N; ++i) {
-        auto top = reduction.scan_start();
-        if (i < count)
-          walk_plane<is_masked<X>, A>(
-              planes + i * positions, begin, stop,
-              mask, [&](const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
-                top = reduction.scan(top, group, valid);
-              });
-        tops[i] = top;
-      }
-      reduction.raise(all, merge_lanes<N / 2>(
-                               tops, [](const Top& a, const Top& b)
-                                         __attribute__((always_inline)) { return Top::merge(a, b); }));
-      Sums sums[N];
-      for (int i = 0; i < N; ++i) {
-        State state = all.lane(i);
-        if (i < count) reduce_run<is_masked<X>>(reduction, state, planes + i * positions, begin, stop, mask);
-        sums[i] = state.sums;
-      }
-      all.add(merge_lanes<N / 2>(
-          sums, [](const Sums& a, const Sums& b) __attribute__((always_inline)) { return Sums::merge(a, b); }));
-    }
-    reduction.finish(all, n, c, count);
-  } else {
-    State states[N];
+  typename R::State all = reduction.identity(ChannelLanes<A, I>{count}, n, c);
+  for (Index begin = 0; begin < positions; begin += scanned_elements) {
+    const Index stop = std::min(begin + scanned_elements, positions);
+    const auto last = last_lanes<A>(stop - begin);
+    Top tops[N];
     for (int i = 0; i < N; ++i) {
-      // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-      auto state = reduction.identity(SharedLane<A, I>{}, n, c + std::min(i, count - 1));
-      if (i < count) reduce_run<is_masked<X>>(reduction, state, planes + i * positions, 0, positions, mask);
-      states[i] = state;  // until here in registers
+      auto top = reduction.scan_start();
+      if (i < count)
+        walk_plane<is_masked<X>, A>(
+            planes + i * positions, begin, stop, last,
+            mask, [&](const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
+              top = reduction.scan(top, group, valid);
+            });
+      tops[i] = top;
     }
-    reduction.finish(merge_lanes<N / 2>(
-                         states, [&](const State& a, const State& b)
-                                     __attribute__((always_inline)) { return reduction.merge(a, b); }),
-                     n, c, count);
+    reduction.raise(all, merge_lanes<N / 2>(
+                             tops, [](const Top& a, const Top& b)
+                                       __attribute__((always_inline)) { return Top::merge(a, b); }));
+    Sums sums[N];
+    for (int i = 0; i < N; ++i) {
+      auto state = all.lane(i);
+      if (i < count)
+        reduce_run<is_masked<X>>(reduction, state, planes + i * positions, begin, stop, last, mask);
+      sums[i] = state.sums;
+    }
+    all.add(merge_lanes<N / 2>(
+        sums, [](const Sums& a, const Sums& b) __attribute__((always_inline)) { return Sums::merge(a, b); }));
+  }
+  return all;
+}
+
+/// The same in one go. fold(state, plane) folds one plane.
+template <class R, class X, class Fold>
+POOLHEAD_INLINE auto fold_planes(const R& reduction, const X& x, Index n, Index c, int count,
+                                 const Fold& fold) {
+  using State = typename R::State;
+  using Lane = SharedLane<typename R::Accumulator, typename R::PositionLane>;
+  constexpr int N = reduction_lanes<R>;
+  const Index positions = x.positions();
+  const auto* const planes = x.sample(n) + c * positions;
+  State states[N];
+  for (int i = 0; i < N; ++i) {
+    // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
+    auto state = reduction.identity(Lane{}, n, c + std::min(i, count - 1));
+    if (i < count) fold(state, planes + i * positions);
+    states[i] = state;  // until here in registers
+  }
+  return merge_lanes<N / 2>(
+      states, [&](const State& a, const State& b)
+                  __attribute__((always_inline)) { return reduction.merge(a, b); });
+}
+
+// The two functions that follow are not inlined: each device and each block of code that calls a pool would
+// have a copy of its own.
+
+/// Channels c .. end - 1 of sample n, NCHW.
+template <class R, class X>
+[[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, Index n, Index c, Index end) {
+  using A = typename R::Accumulator;
+  using State = typename R::State;
+  constexpr Index N = reduction_lanes<R>;
+  const Index positions = x.positions();
+  const auto finish_each = [&](const auto& state_of) __attribute__((always_inline)) {
+    for (; c < end; c += N) {
+      const auto count = static_cast<int>(std::min(N, end - c));
+      reduction.finish(state_of(count), n, c, count);
+    }
+  };
+  if constexpr (scans<R>) {
+    finish_each([&](int count) { return scan_planes(reduction, x, n, c, count); });
+  } else {
+    const auto last = last_lanes<A>(positions);
+    if constexpr (is_light<R> && !is_masked<X>) {
+      const Index vectors = (positions + N - 1) / N;
+      if (vectors <= most_short_vectors) {
+        with_number<most_short_vectors>(
+            static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+              finish_each([&](int count) __attribute__((always_inline)) {
+                return fold_planes(
+                    reduction, x, n, c,
+                    count, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+                      reduce_short<number>(reduction, state, plane, last);
+                    });
+              });
+            });
+        return;
+      }
+    }
+    const unsigned char* const mask = mask_row(x, n);
+    finish_each([&](int count) __attribute__((always_inline)) {
+      return fold_planes(
+          reduction, x, n, c, count, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+            reduce_run<is_masked<X>>(reduction, state, plane, 0, positions, last, mask);
+          });
+    });
   }
 }
 
@@ -316,15 +420,20 @@ ChannelBlocks plane_blocks(const FeatureShape& x) {
   return {channels, (x.channels + channels - 1) / channels};
 }
 
+/// NCHW: as many vectors of planes as are worth a call, and no more, so that threads have something to share.
+template <int N>
+ChannelBlocks short_blocks(const FeatureShape& x) {
+  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, 8) * N;
+  return {channels, (x.channels + channels - 1) / channels};
+}
+
 /// Reduces the planes c .. end - 1 of sample n.
 template <class R, class X>
 void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
-  if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
-    constexpr Index N = reduction_lanes<R>;
-    for (; c < end; c += N) reduce_planes(reduction, x, n, c, static_cast<int>(std::min(N, end - c)));
-  } else {
+  if constexpr (std::same_as<typename X::Layout, ChannelsFirst>)
+    reduce_planes(reduction, x, n, c, end);
+  else
     reduce_channels(reduction, x, n, c, end);
-  }
 }
 
 /// Reductions that walk together.
@@ -335,6 +444,7 @@ struct FusedReduction {
   using PositionLane = typename First::PositionLane;
   static constexpr int N = simd::lanes<Accumulator>;
   static constexpr auto heads = std::index_sequence_for<Reductions...>{};
+  static constexpr bool is_light = (detail::is_light<Reductions> && ...);
   using V = simd::Vec<Accumulator, N>;
 
   struct State {

@@ -302,26 +302,61 @@ POOLHEAD_INLINE Vec<T, N> multiply_add(const Vec<T, N>& a, const Vec<T, N>& b, c
   }
 }
 
+/// The lanes of which either is NaN.
+template <class T, int N>
+POOLHEAD_INLINE Mask<T, N> unordered(const Vec<T, N>& a, const Vec<T, N>& b) {
+  if constexpr (Vec<T, N>::split) {
+    return {unordered(a.lo, b.lo), unordered(a.hi, b.hi)};
+  } else {
+    [[maybe_unused]] constexpr std::size_t bytes = N * sizeof(T);
+#if defined(__AVX__)
+    using Raw = typename Mask<T, N>::Raw;
+    if constexpr (bytes == 32 && std::is_same_v<T, float>)
+      return {(Raw)_mm256_cmp_ps(a.raw, b.raw, _CMP_UNORD_Q)};
+    if constexpr (bytes == 32 && std::is_same_v<T, double>)
+      return {(Raw)_mm256_cmp_pd(a.raw, b.raw, _CMP_UNORD_Q)};
+#endif
+    return (a != a) | (b != b);
+  }
+}
+
+/// Bit i is whether lane i of a mask is set.
+template <class I, int N>
+POOLHEAD_INLINE unsigned bits(const Vec<I, N>& mask) {
+  if constexpr (Vec<I, N>::split) {
+    return bits(mask.lo) | bits(mask.hi) << (N / 2);
+  } else {
+    [[maybe_unused]] constexpr std::size_t bytes = sizeof(mask.raw);
+    [[maybe_unused]] constexpr bool wide = sizeof(I) == 8;
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    if constexpr (bytes == 64 && wide) return _mm512_movepi64_mask((__m512i)mask.raw);
+    if constexpr (bytes == 64) return _mm512_movepi32_mask((__m512i)mask.raw);
+#endif
+#if defined(__AVX__)
+    if constexpr (bytes == 32 && wide)
+      return static_cast<unsigned>(_mm256_movemask_pd((__m256d)mask.raw));
+    else if constexpr (bytes == 32)
+      return static_cast<unsigned>(_mm256_movemask_ps((__m256)mask.raw));
+#endif
+#if defined(__SSE2__)
+    if constexpr (bytes == 16 && wide)
+      return static_cast<unsigned>(_mm_movemask_pd((__m128d)mask.raw));
+    else if constexpr (bytes == 16)
+      return static_cast<unsigned>(_mm_movemask_ps((__m128)mask.raw));
+#endif
+    unsigned result = 0;
+    for (int i = 0; i < N; ++i) result |= (mask.raw[i] != 0 ? 1u : 0u) << i;
+    return result;
+  }
+}
+
 /// Whether every lane of a mask is set.
 template <class I, int N>
 POOLHEAD_INLINE bool all(const Vec<I, N>& mask) {
-  if constexpr (Vec<I, N>::split) {
+  if constexpr (Vec<I, N>::split)
     return all(mask.lo & mask.hi);
-  } else {
-    constexpr std::size_t bytes = sizeof(mask.raw);
-#if defined(__AVX512F__)
-    if constexpr (bytes == 64) return _mm512_cmpge_epi32_mask((__m512i)mask.raw, _mm512_setzero_si512()) == 0;
-#endif
-#if defined(__AVX__)
-    if constexpr (bytes == 32) return _mm256_movemask_ps((__m256)mask.raw) == 0xff;
-#endif
-#if defined(__SSE2__)
-    if constexpr (bytes == 16) return _mm_movemask_ps((__m128)mask.raw) == 0xf;
-#endif
-    I common = -1;
-    for (int i = 0; i < N; ++i) common &= mask.raw[i];
-    return common != 0;
-  }
+  else
+    return bits(mask) == (N == 32 ? ~0u : (1u << N % 32) - 1);
 }
 
 /// Whether any lane of a mask is set.

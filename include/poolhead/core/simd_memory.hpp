@@ -173,6 +173,24 @@ POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {
   }
 }
 
+/// The first `count` (1 .. N) lanes of a vector of A, for loads in a loop.
+template <class A>
+struct FirstLanes {
+  int count;
+  Mask<A, lanes<A>> mask =
+      iota<IntOf<A>, lanes<A>>(0) < splat<IntOf<A>, lanes<A>>(static_cast<IntOf<A>>(count));
+};
+template <class A, class T>
+POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, const FirstLanes<A>& first) {
+#if defined(__AVX__)
+  if constexpr (register_bytes == 32 && std::is_same_v<T, float>)
+    return {(typename Vec<A, lanes<A>>::Raw)_mm256_maskload_ps(p, (__m256i)first.mask.raw)};
+  else if constexpr (register_bytes == 32 && std::is_same_v<T, double>)
+    return {(typename Vec<A, lanes<A>>::Raw)_mm256_maskload_pd(p, (__m256i)first.mask.raw)};
+#endif
+  return load_first<A>(p, first.count);
+}
+
 template <class T, class A, int N>
 POOLHEAD_INLINE void store(T* p, const Vec<A, N>& a) {
   if constexpr (detail::is_16_bit<T>) {

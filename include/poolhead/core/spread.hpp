@@ -255,11 +255,55 @@ struct Spread {
     }
   }
 
+  /// Planes c .. end - 1, NCHW, of at least a vector, that are written and nothing else. The last vector of a
+  /// plane reaches back into the one before.
+  template <class X, class T>
+  POOLHEAD_INLINE void write_planes(const X& x, T* dx, Index n, Index c, Index end) const {
+    const Index size = x.positions();
+    const auto each = [&](const auto& write_plane) __attribute__((always_inline)) {
+      for (; c < end; c += N) {
+        const auto count = static_cast<int>(std::min<Index>(N, end - c));
+        const auto shared = gradient.prepare(Lanes{count}, n, c);
+        for (int i = 0; i < count; ++i) write_plane(lane_of(shared, i), dx + (n * x.channels() + c + i) * size);
+      }
+    };
+    const auto write_at = [&](const auto& shared, T* plane, Index s) __attribute__((always_inline)) {
+      typename G::Sums none;
+      const V unread[1] = {simd::zero<V>()};
+      const Position at[1] = {simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s))};
+      V value[1];
+      gradient.at(shared, none, unread, at, EveryLane{}, value);
+      simd::store(plane + s, value[0]);
+    };
+    const Index vectors = (size + N - 1) / N;
+    if (vectors <= most_short_vectors) {
+      with_number<most_short_vectors>(
+          static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+            each([&](const auto& shared, T* plane) __attribute__((always_inline)) {
+              unroll<number - 1>([&](auto k)
+                                     __attribute__((always_inline)) { write_at(shared, plane, k * N); });
+              write_at(shared, plane, size - N);
+            });
+          });
+    } else {
+      each([&](const auto& shared, T* plane) __attribute__((always_inline)) {
+        Index s = 0;
+        for (; s + 4 * N <= size; s += 4 * N)
+          unroll<4>([&](auto k) __attribute__((always_inline)) { write_at(shared, plane, s + k * N); });
+        for (; s + N <= size; s += N) write_at(shared, plane, s);
+        write_at(shared, plane, size - N);
+      });
+    }
+  }
+
   /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients.
   template <class X, class DX>
   [[gnu::noinline]] void planes(const X& x, DX dx, Index n, Index c, Index end) const {
     using Sums = typename G::Sums;
     const Index size = x.positions();
+    if constexpr (!G::reads_x && !by_rows && !adds && !is_masked<X> && std::is_pointer_v<DX>) {
+      if (size >= N) return write_planes(x, dx, n, c, end);
+    }
     const A* base = nullptr;
     if constexpr (by_rows) {
       if (const Index stride = turned_planes<A>(size); stride > 0) {
@@ -368,7 +412,7 @@ struct Spread {
     constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
     const double bytes =
         static_cast<double>(x.size()) * static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
-    ChannelBlocks blocks{N, (x.channels() + N - 1) / N};
+    ChannelBlocks blocks = short_blocks<N>(x.shape());
     if constexpr (!in_planes) {
       blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows, bytes, device);
     } else if constexpr (by_rows) {

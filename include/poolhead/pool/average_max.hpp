@@ -25,8 +25,7 @@ struct AverageMaxReduction : FusedReduction<AverageReduction<X, Rows<typename X:
     const auto half = simd::splat<A, Fused::N>(A(0.5));
     const auto& max = std::get<1>(this->reductions);
     const auto mean = std::get<0>(this->reductions).mean(std::get<0>(state.of), n, c, count);
-    put(max.y, n, c, mean * half + std::get<1>(state.of).value * half, count);
-    max.put_argmax(std::get<1>(state.of), n, c, count);
+    put(max.y, n, c, mean * half + max.located(std::get<1>(state.of), n, c, count) * half, count);
   }
 };
 

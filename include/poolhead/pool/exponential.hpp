@@ -268,7 +268,9 @@ struct WideCache : PoolCache {
   }
 };
 
-/// A fold bound to y. fold.results(state, positions) are y and what backward needs, all in double.
+/// A fold bound to y. fold.results(state, positions, put) hands y and what backward needs to put(y, kept...),
+/// all in double, and returns what that returns. (GCC takes a structure of so many vectors apart by way of
+/// memory.)
 template <class Fold, class X>
 struct WideReduction : Fold {
   using T = typename X::Scalar;
@@ -279,25 +281,28 @@ struct WideReduction : Fold {
   double* planes;  // of a WideCache, or null
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    put_results(Fold::results(state, static_cast<double>(valid_positions(map, n))), n, c, count);
+    Fold::results(state, static_cast<double>(valid_positions(map, n)), put_results(n, c, count));
   }
-  template <class Results>
-  POOLHEAD_INLINE void put_results(const Results& results, Index n, Index c, int count) const {
-    put(y, n, c, simd::convert<typename Fold::Accumulator>(results.y), count);
-    if (planes == nullptr) return;
-    Index plane = n * map.channels() + c;
-    for (const auto& kept : results.kept) {
-      simd::store_first(planes + plane, kept, count);
-      plane += map.batch() * map.channels();
-    }
+  POOLHEAD_INLINE auto put_results(Index n, Index c, int count) const {
+    return [ this, n, c, count ](const auto& result, const auto&... kept) __attribute__((always_inline)) {
+      put(y, n, c, simd::convert<typename Fold::Accumulator>(result), count);
+      if (planes == nullptr) return;
+      Index plane = n * map.channels() + c;
+      const auto keep = [&](const auto& value) __attribute__((always_inline)) {
+        simd::store_first(planes + plane, value, count);
+        plane += map.batch() * map.channels();
+      };
+      (keep(kept), ...);
+    };
   }
 };
 
-/// y, and K numbers for backward.
-template <int N, int K>
-struct WideResults {
-  simd::Doubles<N> y;
-  simd::Doubles<N> kept[K];
+/// y alone of a fold's results.
+struct OnlyResult {
+  template <class Y, class... Kept>
+  POOLHEAD_INLINE Y operator()(const Y& y, const Kept&...) const {
+    return y;
+  }
 };
 
 /// What is kept of a sum of exponentials relative to a mark: the mark, the sum, and how far y is from the mark.

@@ -206,7 +206,7 @@ struct FloatFold {
 };
 
 /// A block of channels: fast where its planes are ordinary, else by the reduction `exact`. Fold has a FloatSum
-/// as State and gives results(state, n, c, count) as WideResults.
+/// as State and gives results(state, n, c, count, put) as those of WideReduction.
 template <class Fold, class Exact>
 struct FloatReduction : Fold {
   using Accumulator = float;
@@ -219,7 +219,7 @@ struct FloatReduction : Fold {
   POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
   POOLHEAD_INLINE void raise(State& state, const FloatTop<N>& top) const { state.raise(top); }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    exact.put_results(Fold::results(state, n, c, count), n, c, count);
+    Fold::results(state, n, c, count, exact.put_results(n, c, count));
     const auto ordinary = state.ordinary();
     if (!simd::all(ordinary)) [[unlikely]]
       repeat(ordinary, n, c, count);
@@ -244,12 +244,9 @@ struct ExponentialHead {
   Fast fast;  // a FloatReduction, or Exact where there is none
   Exact exact;
   bool precise;
-  bool idle = false;  // another head does the work
 
-  bool active() const { return !idle; }
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
-    if (idle) return;
     if constexpr (!std::same_as<Fast, Exact>) {
       if (!precise) return reduce(fast, x, n, c, end);
     }

@@ -15,6 +15,7 @@ template <class A, class I, bool exact>
 struct AverageFold {
   using Accumulator = A;
   using PositionLane = I;
+  static constexpr bool is_light = true;
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   using State = WideSum<A, N>;
@@ -28,9 +29,7 @@ struct AverageFold {
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
-    const auto value = [&](int k) __attribute__((always_inline)) {
-      return valid.select(k, x[k], simd::zero<V>());
-    };
+    const auto value = [&](int k) __attribute__((always_inline)) { return valid.or_zero(k, x[k]); };
     if constexpr (std::same_as<A, double> || exact) {
       unroll<K>([&](auto k) __attribute__((always_inline)) { state.add(simd::convert<double>(value(k))); });
     } else if constexpr (K <= 2) {

@@ -4,6 +4,9 @@
 #include "poolhead/pool/pool.hpp"
 #include "poolhead/pool/stream.hpp"
 
+#include <bit>
+#include <cstring>
+
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
@@ -72,15 +75,90 @@ struct MaxFold {
 
 /// Argmax: where to put positions, or NoArgmax.
 struct NoArgmax {};
-template <int N>
-POOLHEAD_INLINE void put(NoArgmax, Index, Index, const simd::Vec<Index, N>&, int) {}
 
+/// Where the first of something stands.
+template <class I, int N>
+struct MaxPlace {
+  simd::Vec<I, N> at;
+
+  template <class F>
+  POOLHEAD_INLINE static MaxPlace zip(const F& f, const MaxPlace& a, const MaxPlace& b) {
+    return {f(a.at, b.at)};
+  }
+  POOLHEAD_INLINE static MaxPlace earlier(const MaxPlace& a, const MaxPlace& b) {
+    return {simd::select(b.at < a.at, b.at, a.at)};
+  }
+};
+
+/// Of N planes of a few vectors each, `number`: the first position of plane i that holds value i. It is there,
+/// for all i < count.
+template <int number, class A, class T>
+POOLHEAD_INLINE auto short_positions(const T* planes, Index positions, int count,
+                                     const simd::FirstLanes<A>& last, const A* values) {
+  using I = simd::IntOf<A>;
+  constexpr int N = simd::lanes<A>;
+  using Place = MaxPlace<I, N>;
+  Place places[N];
+  for (int i = 0; i < N; ++i) {
+    Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
+    const T* const plane = planes + std::min(i, count - 1) * positions;
+    const auto value = simd::splat<A, N>(values[i]);
+    unroll<number>([&](auto k) __attribute__((always_inline)) {
+      constexpr int v = number - 1 - k;
+      // What stands beyond the plane stands behind what is looked for.
+      const auto x = v + 1 < number ? simd::load<A>(plane + v * N) : simd::load_first<A>(plane + v * N, last);
+      place.at = simd::select(x == value, simd::iota<I, N>(v * N), place.at);
+    });
+    places[i] = place;
+  }
+  return merge_lanes<N / 2>(
+             places,
+             [](const Place& a, const Place& b) __attribute__((always_inline)) { return Place::earlier(a, b); })
+      .at;
+}
+
+/// The first position of a long plane that holds value. It is there.
+template <class A, class T>
+POOLHEAD_INLINE Index long_position(const T* plane, Index positions, A value) {
+  constexpr int N = simd::lanes<A>;
+  constexpr int together = std::min(64 / N, most_short_vectors);
+  const auto wanted = simd::splat<A, N>(value);
+  for (Index s = 0;; s = std::min(s + together * N, positions - together * N)) {
+    std::uint64_t found = 0;  // a bit for each position
+    unroll<together>([&](auto k) __attribute__((always_inline)) {
+      found |= std::uint64_t{simd::bits(simd::load<A>(plane + s + k * N) == wanted)} << (k * N);
+    });
+    if (found != 0) return s + std::countr_zero(found);
+  }
+}
+
+/// In NCHW the maximum comes first, which is a few instructions, and then where it stands in its plane, which
+/// is in the cache. In NHWC both are found together.
 template <class X, class Y, class Argmax, class I>
-struct MaxReduction : MaxFold<Accumulator<typename X::Scalar>, I> {
+struct MaxReduction {
   using T = typename X::Scalar;
-  using Fold = MaxFold<poolhead::Accumulator<T>, I>;
-  using typename Fold::State;
-  static constexpr int N = Fold::N;
+  using A = poolhead::Accumulator<T>;
+  using Accumulator = A;
+  using PositionLane = I;
+  static constexpr bool is_light = true;
+  static constexpr int N = simd::lanes<A>;
+  static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
+  static constexpr bool asked = !std::same_as<Argmax, NoArgmax>;
+  static constexpr bool has_position = !in_planes && asked;
+  static constexpr A lowest = -std::numeric_limits<A>::infinity();
+  using V = simd::Vec<A, N>;
+  using Position = simd::Vec<I, N>;
+
+  struct Nothing {};
+  struct State {
+    V value;
+    [[no_unique_address]] std::conditional_t<has_position, Position, Nothing> position;
+
+    template <class F>
+    POOLHEAD_INLINE static State zip(const F& f, const State& a, const State& b) {
+      return {f(a.value, b.value), {}};
+    }
+  };
 
   X map;
   Y y;
@@ -88,26 +166,111 @@ struct MaxReduction : MaxFold<Accumulator<typename X::Scalar>, I> {
 
   MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
 
-  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    put(y, n, c, state.value, count);
-    put_argmax(state, n, c, count);
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    State state{simd::splat<A, N>(lowest), {}};
+    if constexpr (has_position) state.position = simd::zero<Position>();
+    return state;
   }
-  POOLHEAD_INLINE void put_argmax(const State& state, Index n, Index c, int count) const {
-    if constexpr (!std::same_as<Argmax, NoArgmax>) {
-      auto position = simd::convert<Index>(state.position);
-      // Of -inf alone nothing was ever greater: the first position that counts stands for them all.
-      const auto nothing = state.value == simd::splat<poolhead::Accumulator<T>, N>(Fold::lowest);
-      if (simd::any(nothing)) [[unlikely]]
-        position = simd::select(nothing, simd::splat<Index, N>(first_valid(n)), position);
-      put(argmax, n, c, position, count);
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>& positions,
+                                  const Valid& valid) const {
+    V own[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      own[k] = valid.select(k, x[k], simd::splat<A, N>(lowest));
+    });
+    V top = own[0];
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { top = simd::max(top, own[k + 1]); });
+    auto nan = simd::unordered(own[0], own[K > 1 ? 1 : 0]);
+    if constexpr (K > 2) nan = nan | simd::unordered(own[2], own[K - 1]);
+    if constexpr (has_position) {
+      // Among NaN it is any position; they are few enough to be looked up.
+      Position at = positions.at(K - 1);
+      unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
+        constexpr int before = K - 2 - k;
+        at = simd::select(own[before] == top, positions.at(before), at);
+      });
+      top = or_nan(top, nan);
+      const auto wins = later_wins(state.value, top);
+      state = {simd::select(wins, top, state.value), simd::select(wins, at, state.position)};
+    } else {
+      state.value = or_nan(simd::max(state.value, top), nan);
     }
+  }
+  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
+    return {or_nan(simd::max(a.value, b.value), simd::unordered(b.value, b.value)), {}};
+  }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    put(y, n, c, located(state, n, c, count), count);
+  }
+  /// The maxima as they stand in the map: which zero, which NaN. Writes where they stand.
+  POOLHEAD_INLINE V located(const State& state, Index n, Index c, int count) const {
+    const auto plain = (state.value < simd::zero<V>()) | (simd::zero<V>() < state.value);
+    if constexpr (!asked) {
+      if (simd::all(plain)) return state.value;
+    } else if constexpr (has_position) {
+      const auto above = simd::splat<A, N>(lowest) < state.value;
+      if (simd::all(plain & above)) {
+        put(argmax, n, c, simd::convert<Index>(state.position), count);
+        return state.value;
+      }
+    }
+    simd::Vec<Index, N> at;
+    if constexpr (in_planes && !is_masked<X>) {
+      if (simd::all(state.value == state.value)) [[likely]]
+        at = places(state.value, n, c, count);
+      else
+        at = look_up(state.value, n, c, count);
+    } else {
+      at = look_up(state.value, n, c, count);
+    }
+    if constexpr (asked) put(argmax, n, c, at, count);
+    return simd::all(plain) ? state.value : values_at(at, n, c, count);
   }
 
  private:
-  Index first_valid(Index n) const {
-    Index s = 0;
-    while (!is_valid(map, n, s)) ++s;
-    return s;
+  /// NaN where the mask is set.
+  POOLHEAD_INLINE static V or_nan(const V& x, const simd::Mask<A, N>& mask) {
+    return simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(x) | mask);
+  }
+  POOLHEAD_INLINE simd::Vec<Index, N> places(const V& value, Index n, Index c, int count) const {
+    const Index positions = map.positions();
+    const T* const planes = map.sample(n) + c * positions;
+    const Index vectors = (positions + N - 1) / N;
+    A values[N];
+    simd::store(values, value);
+    simd::Vec<Index, N> at;
+    if (vectors <= most_short_vectors) {
+      with_number<most_short_vectors>(
+          static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+            at = simd::convert<Index>(
+                short_positions<number, A>(planes, positions, count, last_lanes<A>(positions), values));
+          });
+    } else {
+      Index each[N];
+      for (int i = 0; i < N; ++i)
+        each[i] = i < count ? long_position(planes + i * positions, positions, values[i]) : 0;
+      at = simd::load_array<N>(each, N);
+    }
+    return at;
+  }
+  /// As places, of any map and for NaN too: then the first NaN.
+  [[gnu::noinline]] simd::Vec<Index, N> look_up(const V& value, Index n, Index c, int count) const {
+    A values[N];
+    Index at[N]{};
+    simd::store(values, value);
+    for (int i = 0; i < count; ++i) {
+      const auto is = [&](A x) { return x == values[i] || (x != x && values[i] != values[i]); };
+      while (!is_valid(map, n, at[i]) || !is(static_cast<A>(map(n, c + i, at[i])))) ++at[i];
+    }
+    return simd::load_array<N>(at, N);
+  }
+  [[gnu::noinline]] V values_at(const simd::Vec<Index, N>& at, Index n, Index c, int count) const {
+    A values[N]{};
+    Index each[N];
+    std::memcpy(each, &at, sizeof each);
+    for (int i = 0; i < count; ++i) values[i] = static_cast<A>(map(n, c + i, each[i]));
+    return simd::load<A>(values);
   }
 };
 

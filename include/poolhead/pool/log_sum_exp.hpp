@@ -7,11 +7,11 @@ namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
 /// y = mark + offset, offset = log2(sum / positions) / rate.
-template <int N>
-POOLHEAD_INLINE WideResults<N, 3> log_sum_exp_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
-                                                      const simd::Doubles<N>& rate, double positions) {
+template <int N, class Put>
+POOLHEAD_INLINE auto log_sum_exp_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
+                                         const simd::Doubles<N>& rate, double positions, const Put& put) {
   const auto offset = simd::log2(sum / simd::splat<double, N>(positions)).value() / rate;
-  return {mark + offset, {mark, sum, offset}};
+  return put(mark + offset, mark, sum, offset);
 }
 
 template <class T, class I>
@@ -46,12 +46,13 @@ struct LogSumExpFold {
     a.add(b);
     return a;
   }
-  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double positions) const {
+  template <class Put>
+  POOLHEAD_INLINE auto results(const State& state, double positions, const Put& put) const {
     return log_sum_exp_results<N>(simd::convert<double>(state.mark.value), state.sums.sum.value(), state.rate,
-                                  positions);
+                                  positions, put);
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
-    return simd::convert<Accumulator>(results(state, positions).y);
+    return simd::convert<Accumulator>(results(state, positions, OnlyResult{}));
   }
 };
 
@@ -68,8 +69,10 @@ struct LogSumExpFloatFold : FloatFold<FloatSum<false, false, simd::lanes<float>>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero(simd::splat<double, N>(rate));
   }
-  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, Index, Index, int) const {
-    return log_sum_exp_results<N>(state.wide_mark(), state.sums.sum, simd::splat<double, N>(rate), positions);
+  template <class Put>
+  POOLHEAD_INLINE auto results(const State& state, Index, Index, int, const Put& put) const {
+    return log_sum_exp_results<N>(state.wide_mark(), state.sums.sum, simd::splat<double, N>(rate), positions,
+                                  put);
   }
 };
 

@@ -64,13 +64,13 @@ POOLHEAD_INLINE auto with_exponent(int exponent, const F& f) {
 }
 
 /// y = mark (sum / positions)^(1 / p), or without the division.
-template <class Kind, int N>
-POOLHEAD_INLINE WideResults<N, 1> power_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
-                                                const simd::Doubles<N>& p, double positions) {
+template <class Kind, int N, class Put>
+POOLHEAD_INLINE auto power_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
+                                   const simd::Doubles<N>& p, double positions, const Put& put) {
   auto total = sum;
   if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
   const auto y = mark * simd::exp2_full(simd::log2(total).value() / p);
-  return {y, {y}};
+  return put(y, y);
 }
 
 template <int K, class Kind, class V>
@@ -115,12 +115,13 @@ struct PowerFold {
     a.add(b);
     return a;
   }
-  POOLHEAD_INLINE WideResults<N, 1> results(const State& state, double positions) const {
+  template <class Put>
+  POOLHEAD_INLINE auto results(const State& state, double positions, const Put& put) const {
     return power_results<Kind, N>(simd::convert<double>(state.mark.value), state.sums.sum.value(), state.rate,
-                                  positions);
+                                  positions, put);
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
-    return simd::convert<A>(results(state, positions).y);
+    return simd::convert<A>(results(state, positions, OnlyResult{}));
   }
 };
 
@@ -152,18 +153,20 @@ struct PowerFloatFold {
     to_bases(kind, x, base);
     state.add(base, valid);
   }
-  POOLHEAD_INLINE WideResults<N, 1> results(const State& state, Index, Index c, int count) const {
+  template <class Put>
+  POOLHEAD_INLINE auto results(const State& state, Index, Index c, int count, const Put& put) const {
     return power_results<Kind, N>(state.wide_mark(), state.sums.sum,
-                                  kind.rate(ChannelLanes<float, std::int32_t>{count}, c), positions);
+                                  kind.rate(ChannelLanes<float, std::int32_t>{count}, c), positions, put);
   }
 };
 
 /// Sums of products of floats, for p = 1, 2, 3, 4. Planes whose powers leave the range of floats, or may have
 /// lost something at its lower end, are summed again by `exact`.
-template <class Kind, class Exact, class I>
+template <int exponent, class Kind, class Exact, class I>
 struct ProductReduction {
   using Accumulator = float;
   using PositionLane = I;
+  static constexpr bool is_light = true;
   static constexpr int N = simd::lanes<float>;
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
@@ -173,7 +176,6 @@ struct ProductReduction {
   double positions;
   Exact exact;
 
-  bool active() const { return kind.exponent != 0; }
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero();
@@ -181,27 +183,25 @@ struct ProductReduction {
   template <int K, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
                                   const Valid& valid) const {
-    if (!active()) return;
-    with_exponent(
-        kind.exponent, [&](auto exponent) __attribute__((always_inline)) {
-          V power[K];
-          unroll<K>([&](auto k) __attribute__((always_inline)) {
-            power[k] = valid.select(k, small_power<exponent>(kind.base(x[k])), simd::zero<V>());
-            if constexpr (k > 0) power[0] = power[0] + power[k];
-          });
-          state.add(simd::convert<double>(power[0]));
-        });
+    V power[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      power[k] = valid.select(k, small_power<exponent>(kind.base(x[k])), simd::zero<V>());
+    });
+    if constexpr (K == 4)
+      power[0] = (power[0] + power[1]) + (power[2] + power[3]);
+    else
+      unroll<K - 1>([&](auto k) __attribute__((always_inline)) { power[0] = power[0] + power[k + 1]; });
+    state.add(simd::convert<double>(power[0]));
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
     a.add(b);
     return a;
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    if (!active()) return;
     auto total = state.sum;
     if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
-    const Wide y = small_root<N>(total, kind.exponent);
-    exact.put_results(WideResults<N, 1>{y, {y}}, n, c, count);
+    const Wide y = small_root<N>(total, exponent);
+    exact.put_results(n, c, count)(y, y);
     const auto least = simd::splat<double, N>(positions * 0x1p-100);
     const auto most = simd::splat<double, N>(static_cast<double>(std::numeric_limits<float>::max()));
     const auto ordinary = (least <= state.sum) & (state.sum <= most);
@@ -231,20 +231,37 @@ struct ProductReduction {
 };
 
 /// The head of a power pool: products where p is a small whole number, else exponentials of logarithms.
+template <class Kind, class Exact, class I, class Exponentials>
+struct PowerHead {
+  static constexpr bool has_blocks = true;
+
+  Kind kind;
+  double positions;
+  Exact exact;
+  Exponentials exponentials;
+
+  bool revisits() const { return kind.exponent == 0; }
+  template <class X>
+  void reduce_block(const X& x, Index n, Index c, Index end) const {
+    if (kind.exponent == 0) return exponentials.reduce_block(x, n, c, end);
+    with_exponent(kind.exponent, [&](auto exponent) {
+      reduce(ProductReduction<exponent, Kind, Exact, I>{kind, positions, exact}, x, n, c, end);
+    });
+  }
+};
+
 template <class I, class Kind, class X>
 auto power_head(const Kind& kind, const X& x, const Rows<typename X::Scalar>& y, double* planes) {
   using Fold = PowerFold<Kind, Accumulator<typename X::Scalar>, I>;
   using Exact = WideReduction<Fold, X>;
   const Exact exact{{kind}, x, y, planes};
   const auto positions = static_cast<double>(x.positions());
-  auto exponentials = exponential_head(PowerFloatFold<Kind, I>{kind, positions}, exact, kind.precise);
-  if constexpr (has_float_sums<X>) {
-    exponentials.idle = kind.exponent != 0;
-    using Products = ProductReduction<Kind, Exact, I>;
-    return Heads<Products, decltype(exponentials)>{{Products{kind, positions, exact}, exponentials}};
-  } else {
+  const auto exponentials = exponential_head(PowerFloatFold<Kind, I>{kind, positions}, exact, kind.precise);
+  if constexpr (has_float_sums<X>)
+    return PowerHead<Kind, Exact, I, std::remove_const_t<decltype(exponentials)>>{kind, positions, exact,
+                                                                                  exponentials};
+  else
     return exponentials;
-  }
 }
 
 }  // namespace detail

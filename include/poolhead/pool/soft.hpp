@@ -7,11 +7,11 @@ namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
 /// y = mark + offset, offset = weighted / sum.
-template <int N>
-POOLHEAD_INLINE WideResults<N, 3> soft_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
-                                               const simd::Doubles<N>& weighted) {
+template <int N, class Put>
+POOLHEAD_INLINE auto soft_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
+                                  const simd::Doubles<N>& weighted, const Put& put) {
   const auto offset = weighted / sum;
-  return {mark + offset, {mark, sum, offset}};
+  return put(mark + offset, mark, sum, offset);
 }
 
 template <class A, class I>
@@ -43,12 +43,13 @@ struct SoftFold {
     a.add(b);
     return a;
   }
-  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, double) const {
+  template <class Put>
+  POOLHEAD_INLINE auto results(const State& state, double, const Put& put) const {
     return soft_results<N>(simd::convert<double>(state.mark.value), state.sums.sum.value(),
-                           state.sums.weighted.value());
+                           state.sums.weighted.value(), put);
   }
   POOLHEAD_INLINE V value(const State& state, double positions) const {
-    return simd::convert<A>(results(state, positions).y);
+    return simd::convert<A>(results(state, positions, OnlyResult{}));
   }
 };
 
@@ -62,8 +63,9 @@ struct SoftFloatFold : FloatFold<FloatSum<false, true, simd::lanes<float>>, I, s
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero(simd::splat<double, N>(std::numbers::log2e));
   }
-  POOLHEAD_INLINE WideResults<N, 3> results(const State& state, Index, Index, int) const {
-    return soft_results<N>(state.wide_mark(), state.sums.sum, state.sums.weighted);
+  template <class Put>
+  POOLHEAD_INLINE auto results(const State& state, Index, Index, int, const Put& put) const {
+    return soft_results<N>(state.wide_mark(), state.sums.sum, state.sums.weighted, put);
   }
 };
 
