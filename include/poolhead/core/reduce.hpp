@@ -18,22 +18,21 @@
 //     void finish(const State&, Index n, Index c, int count) const;
 //   };
 //
-// A reduction whose sums are relative to a maximum also has `static constexpr bool scans = true` and
-//     Top scan_start() const;                          // Top: zip as State, and static merge(a, b)
-//     Top scan(Top top, const Vec (&x)[K], const Valid&) const;     // the larger of top and x
+// A reduction whose sums are relative to a maximum walks alone, with lanes that are channels in either layout
+// (some planes of NCHW are turned for it), and finds each part of a plane already in the cache when it
+// accumulates it. In place of merge it has `static constexpr bool scans = true` and
+//     Top scan_start() const;
+//     Top scan(Top top, const Vec (&x)[K]) const;                   // the larger of top and x
 //     void raise(State&, const Top&) const;                         // no x until the next raise is larger
-// and its State
-//     struct Sums { zip, static merge(a, b) } sums;    // relative to the maxima
-//     State lane(int i) const;                         // in NCHW: the i-th channel's for all lanes, sums empty
-//     void add(const Sums&);
-// It finds each part of a plane already in the cache when it accumulates it, and walks alone.
+//     void accumulate(State&, const Vec (&x)[K]) const;
 //
 // A reduction of a few instructions says `static constexpr bool is_light = true`: short planes of NCHW are then
 // unrolled for it.
 //
-// In NHWC a lane is a channel throughout. In NCHW a lane is every N-th position of one plane; the lanes of N
-// planes are merged together, in log2 N rounds that halve their number, until a lane is a channel again.
-// Which thread runs, and where a block ends, never changes the order in which a channel's elements are folded.
+// Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
+// lanes of N planes are merged together, in log2 N rounds that halve their number, until a lane is a channel
+// again. Which thread runs, and where a block ends, never changes the order in which a channel's elements are
+// folded.
 #pragma once
 
 #include "poolhead/core/buffer.hpp"
@@ -72,10 +71,9 @@ inline constexpr bool is_light = requires {
   requires R::is_light;
 };
 
-/// How many elements of a plane, or of all planes of a sample in NHWC, are scanned before they are accumulated:
-/// they stay in a cache of the first or the second level.
-inline constexpr Index scanned_elements = 4096;
-inline constexpr Index scanned_sample_elements = 65536;
+/// How many elements of all planes of a sample are scanned before they are accumulated, NHWC: they stay in the
+/// second-level cache.
+inline constexpr Index scanned_elements = 65536;
 
 /// The lanes of the last vector of size consecutive positions.
 template <class A>
@@ -200,49 +198,80 @@ POOLHEAD_INLINE State merge_lanes(State* states, const Merge& merge) {
     return merge_lanes<H / 2>(states, merge);
 }
 
-/// Channels c .. c + count - 1 (count <= N) of sample n, NCHW, in parts that are scanned, then accumulated.
-template <class R, class X>
-POOLHEAD_INLINE auto scan_planes(const R& reduction, const X& x, Index n, Index c, int count) {
-  using A = typename R::Accumulator;
-  using I = typename R::PositionLane;
-  using Sums = typename R::State::Sums;
-  using Top = decltype(reduction.scan_start());
-  constexpr int N = reduction_lanes<R>;
-  const Index positions = x.positions();
-  const auto* const planes = x.sample(n) + c * positions;
-  const unsigned char* const mask = mask_row(x, n);
-  typename R::State all = reduction.identity(ChannelLanes<A, I>{count}, n, c);
-  for (Index begin = 0; begin < positions; begin += scanned_elements) {
-    const Index stop = std::min(begin + scanned_elements, positions);
-    const auto last = last_lanes<A>(stop - begin);
-    Top tops[N];
-    for (int i = 0; i < N; ++i) {
-      auto top = reduction.scan_start();
-      if (i < count)
-        walk_plane<is_masked<X>, A>(
-            planes + i * positions, begin, stop, last,
-            mask, [&](const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
-              top = reduction.scan(top, group, valid);
-            });
-      tops[i] = top;
+/// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
+/// 1, NHWC, row by row as they lie in memory: four positions at a time, then one by one; those that the mask
+/// leaves out are passed over. v counts vectors of channels.
+template <bool masked, class A, class T, class F>
+POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
+                               const unsigned char* mask, const F& f) {
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  const Index whole = channels / N;
+  const auto rest = static_cast<int>(channels - whole * N);
+  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
+    constexpr int K = count;
+    const T* const p = row + s * stride;
+    V group[K];
+    for (Index v = 0; v < whole; ++v) {
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * stride + v * N); });
+      f(v, group, s, EveryLane{});
     }
-    reduction.raise(all, merge_lanes<N / 2>(
-                             tops, [](const Top& a, const Top& b)
-                                       __attribute__((always_inline)) { return Top::merge(a, b); }));
-    Sums sums[N];
-    for (int i = 0; i < N; ++i) {
-      auto state = all.lane(i);
-      if (i < count)
-        reduce_run<is_masked<X>>(reduction, state, planes + i * positions, begin, stop, last, mask);
-      sums[i] = state.sums;
+    if (rest == 0) return;
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      group[k] = simd::load_first<A>(p + k * stride + whole * N, rest);
+    });
+    f(whole, group, s, EveryLane{});
+  };
+  const auto counts = [&](Index s) {
+    if constexpr (masked) return mask[s] != 0;
+    return true;
+  };
+  for (Index s = begin; s < end;) {
+    if (s + 4 <= end && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
+      positions(std::integral_constant<int, 4>{}, s);
+      s += 4;
+    } else {
+      if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
+      ++s;
     }
-    all.add(merge_lanes<N / 2>(
-        sums, [](const Sums& a, const Sums& b) __attribute__((always_inline)) { return Sums::merge(a, b); }));
   }
-  return all;
 }
 
-/// The same in one go. fold(state, plane) folds one plane.
+/// One part of some planes, walk(f) being their positions: their largest first, then the sums relative to that.
+template <class R, class Top, class Walk>
+POOLHEAD_INLINE void scan_part(const R& reduction, typename R::State* states, Top* tops, Index vectors,
+                               const Walk& walk) {
+  std::fill_n(tops, vectors, reduction.scan_start());
+  walk([&](Index v, const auto& group, Index, const auto&)
+           __attribute__((always_inline)) { tops[v] = reduction.scan(tops[v], group); });
+  for (Index v = 0; v < vectors; ++v) reduction.raise(states[v], tops[v]);
+  walk([&](Index v, const auto& group, Index, const auto&)
+           __attribute__((always_inline)) { reduction.accumulate(states[v], group); });
+}
+
+/// Channels c .. c + count - 1 (count <= N) of sample n, NCHW, turned into the tile part by part.
+template <class R, class X>
+POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index c, int count,
+                                 typename R::Accumulator* tile) {
+  using A = typename R::Accumulator;
+  constexpr Index N = reduction_lanes<R>;
+  const Index positions = x.positions();
+  auto state = reduction.identity(ChannelLanes<A, typename R::PositionLane>{count}, n, c);
+  auto top = reduction.scan_start();
+  for (Index s = 0; s < positions; s += turned_positions<A>) {
+    const Index now = std::min(turned_positions<A>, positions - s);
+    turn_planes(x.sample(n) + c * positions + s, positions, now, count, tile, N);
+    const unsigned char* const mask = is_masked<X> ? mask_row(x, n) + s : nullptr;
+    scan_part(
+        reduction, &state, &top, 1, [&](const auto& f) __attribute__((always_inline)) {
+          walk_rows<is_masked<X>, A>(static_cast<const A*>(tile), N, N, 0, now, mask, f);
+        });
+  }
+  return state;
+}
+
+/// Channels c .. c + count - 1 (count <= N) of sample n, NCHW; fold(state, plane) folds one plane.
 template <class R, class X, class Fold>
 POOLHEAD_INLINE auto fold_planes(const R& reduction, const X& x, Index n, Index c, int count,
                                  const Fold& fold) {
@@ -280,7 +309,9 @@ template <class R, class X>
     }
   };
   if constexpr (scans<R>) {
-    finish_each([&](int count) { return scan_planes(reduction, x, n, c, count); });
+    struct Tile;
+    A* const tile = workspace<Tile, A>(turned_positions<A> * N);
+    finish_each([&](int count) { return scan_turned(reduction, x, n, c, count, tile); });
   } else {
     const auto last = last_lanes<A>(positions);
     if constexpr (is_light<R> && !is_masked<X>) {
@@ -332,46 +363,6 @@ ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, bool
   return {channels, (x.channels + channels - 1) / channels};
 }
 
-/// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
-/// 1, NHWC, row by row as they lie in memory: four positions at a time, then one by one; those that the mask
-/// leaves out are passed over. v counts vectors of channels.
-template <bool masked, class A, class T, class F>
-POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
-                               const unsigned char* mask, const F& f) {
-  constexpr int N = simd::lanes<A>;
-  using V = simd::Vec<A, N>;
-  const Index whole = channels / N;
-  const auto rest = static_cast<int>(channels - whole * N);
-  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
-    constexpr int K = count;
-    const T* const p = row + s * stride;
-    V group[K];
-    for (Index v = 0; v < whole; ++v) {
-      unroll<K>([&](auto k)
-                    __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * stride + v * N); });
-      f(v, group, s, EveryLane{});
-    }
-    if (rest == 0) return;
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      group[k] = simd::load_first<A>(p + k * stride + whole * N, rest);
-    });
-    f(whole, group, s, EveryLane{});
-  };
-  const auto counts = [&](Index s) {
-    if constexpr (masked) return mask[s] != 0;
-    return true;
-  };
-  for (Index s = begin; s < end;) {
-    if (s + 4 <= end && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
-      positions(std::integral_constant<int, 4>{}, s);
-      s += 4;
-    } else {
-      if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
-      ++s;
-    }
-  }
-}
-
 /// Channels c .. end - 1 of sample n, NHWC. Their states stand in memory that stays in the first-level cache.
 template <class R, class X>
 [[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, Index n, Index c, Index end) {
@@ -388,27 +379,20 @@ template <class R, class X>
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
     walk_rows<is_masked<X>, A>(x.sample(n) + c, channels, x.channels(), from, to, mask_row(x, n), f);
   };
-  const auto accumulate = [&](Index v, const auto& group, Index s, const auto& valid)
-      __attribute__((always_inline)) {
-    reduction.accumulate(states[v], group, Positions<I, N>{simd::splat<I, N>(static_cast<I>(s)), 1}, valid);
-  };
   const Index last = x.positions();
   if constexpr (scans<R>) {
-    using Top = decltype(reduction.scan_start());
-    Top* const tops = workspace<R, Top>(vectors);
-    const Index part = std::max<Index>(scanned_sample_elements / x.channels(), 16);
-    for (Index s = 0; s < last; s += part) {
-      const Index stop = std::min(s + part, last);
-      std::fill_n(tops, vectors, reduction.scan_start());
-      walk(
-          s, stop, [&](Index v, const auto& group, Index, const auto& valid) __attribute__((always_inline)) {
-            tops[v] = reduction.scan(tops[v], group, valid);
-          });
-      for (Index v = 0; v < vectors; ++v) reduction.raise(states[v], tops[v]);
-      walk(s, stop, accumulate);
-    }
+    auto* const tops = workspace<R, decltype(reduction.scan_start())>(vectors);
+    const Index part = std::max<Index>(scanned_elements / x.channels(), 16);
+    for (Index s = 0; s < last; s += part)
+      scan_part(
+          reduction, states, tops,
+          vectors, [&](const auto& f) __attribute__((always_inline)) { walk(s, std::min(s + part, last), f); });
   } else {
-    walk(0, last, accumulate);
+    walk(
+        0, last, [&](Index v, const auto& group, Index s, const auto& valid) __attribute__((always_inline)) {
+          const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), 1};
+          reduction.accumulate(states[v], group, at, valid);
+        });
   }
   for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }

@@ -411,14 +411,13 @@ POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {
 /// Turns the rows of a square of N x N lanes into its columns.
 template <int H, class T, int N>
 POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {
-  for (int group = 0; group < N; group += 2 * H) {
-    for (int i = group; i < group + H; ++i) {
-      const auto a = rows[i];
-      const auto b = rows[i + H];
-      rows[i] = lower<H>(a, b);
-      rows[i + H] = upper<H>(a, b);
-    }
-  }
+  poolhead::detail::unroll<N / 2>([&](auto pair) __attribute__((always_inline)) {
+    constexpr int i = pair / H * 2 * H + pair % H;
+    const auto a = rows[i];
+    const auto b = rows[i + H];
+    rows[i] = lower<H>(a, b);
+    rows[i + H] = upper<H>(a, b);
+  });
   if constexpr (H > 1) transpose<H / 2>(rows);
 }
 

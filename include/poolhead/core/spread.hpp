@@ -9,9 +9,8 @@
 //     };
 //     using Sums = NoSums;                             // or WideSums: what a parameter's gradient sums up
 //     Coefficients prepare(const ChannelLanes&, Index n, Index c) const;
-//     template <int K, class Valid>                    // K vectors of dx; adds to the sums where a lane is
-//     valid void at(const Coefficients&, Sums&, const Vec (&x)[K], const PositionVec (&)[K], const Valid&,
-//             Vec (&dx)[K]) const;
+//     template <int K>                                 // K vectors of dx; adds to the sums
+//     void at(const Coefficients&, Sums&, const Vec (&x)[K], const PositionVec (&)[K], Vec (&dx)[K]) const;
 //     void collect(const ChannelLanes&, const Sums&, Index n, Index c) const;   // the sums of channels c ...
 //     void finish() const;                             // after all channels: the gradient of the parameters
 //   };
@@ -121,12 +120,12 @@ struct FusedGradient {
             __attribute__((always_inline)) { return Coefficients{{g.prepare(lanes, n, c)...}}; },
         gradients);
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
-                          const simd::Vec<I, N> (&position)[K], const Valid& valid, V (&dx)[K]) const {
+                          const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
     unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
       V one[K];
-      std::get<g>(gradients).at(std::get<g>(shared.of), std::get<g>(sums.of), x, position, valid, one);
+      std::get<g>(gradients).at(std::get<g>(shared.of), std::get<g>(sums.of), x, position, one);
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = g == 0 ? one[k] : dx[k] + one[k]; });
     });
     if constexpr (sizeof...(Gradients) == 0)
@@ -156,102 +155,85 @@ struct Spread {
   G gradient;
   std::tuple<RowGradients...> row_gradients;
 
-  /// A row of scratch, filled by the row gradients.
-  POOLHEAD_INLINE const A* fill_row(Index width, Index stride, Index n, Index c, Index channels,
-                                    Index h) const {
-    if constexpr (by_rows) {
-      A* const row = workspace<Spread, A>(width * stride);
-      std::fill_n(row, width * stride, A(0));
-      std::apply([&](const auto&... g) { (g.add_row(row, stride, n, c, channels, h), ...); }, row_gradients);
-      return row;
-    } else {
-      return nullptr;
-    }
+  using Position = simd::Vec<I, N>;
+  using Lanes = ChannelLanes<A, I>;
+
+  struct Held {
+    typename G::Coefficients coefficients;
+    typename G::Sums sums;
+  };
+
+  /// What the row gradients give row h of some channels.
+  const A* fill_row(Index width, Index stride, Index n, Index c, Index channels, Index h) const {
+    A* const row = workspace<Spread, A>(width * stride);
+    std::fill_n(row, width * stride, A(0));
+    std::apply([&](const auto&... g) { (g.add_row(row, stride, n, c, channels, h), ...); }, row_gradients);
+    return row;
   }
-  /// The same for whole planes, with room for as many elements again.
-  A* fill_planes(Index positions, Index stride, Index n, Index c, Index channels) const {
+  /// The same for whole planes.
+  const A* fill_planes(Index positions, Index stride, Index n, Index c, Index channels) const {
     struct Tile;
-    A* const tile = workspace<Tile, A>(2 * positions * stride);
+    A* const tile = workspace<Tile, A>(positions * stride);
     std::fill_n(tile, positions * stride, A(0));
     std::apply([&](const auto&... g) { (g.add_plane(tile, stride, n, c, channels), ...); }, row_gradients);
     return tile;
   }
 
-  using Position = simd::Vec<I, N>;
-  using Lanes = ChannelLanes<A, I>;
-  template <int K>
-  using Vectors = std::integral_constant<int, K>;
-
-  /// K vectors of dx, `step` apart, of count[k] elements each. What rows add to them stands row_step apart.
-  template <int K, class DX, class Valid>
-  POOLHEAD_INLINE void write(DX dx, Index step, const int (&count)[K], const typename G::Coefficients& shared,
-                             typename G::Sums& sums, const V (&x)[K], const Position (&position)[K],
-                             const Valid& valid, const A* row, Index row_step) const {
-    V value[K];
-    gradient.at(shared, sums, x, position, valid, value);
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const auto load = [&](const auto* p) __attribute__((always_inline)) {
-        return count[k] == N ? simd::load<A>(p) : simd::load_first<A>(p, count[k]);
+  /// Lanes that are channels, `stride` apart from position to position, in the order of memory: four positions
+  /// at a time, then one by one. values and dx are those of position `first`, mask the sample's; base is what
+  /// the row gradients give, base_stride apart.
+  template <bool masked, class Values, class DX>
+  POOLHEAD_INLINE void spread_rows(Values values, DX dx, Index stride, Index first, Index count, Index channels,
+                                   const unsigned char* mask, const A* base, Index base_stride,
+                                   Held* held) const {
+    const auto positions = [&](auto group, Index s) __attribute__((always_inline)) {
+      constexpr int K = group;
+      const auto one_vector = [&](Index v, int lanes) __attribute__((always_inline)) {
+        const Index offset = s * stride + v * N;
+        const auto load = [&](const auto* p) __attribute__((always_inline)) {
+          return lanes == N ? simd::load<A>(p) : simd::load_first<A>(p, lanes);
+        };
+        V x[K], value[K];
+        Position position[K];
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          x[k] = simd::zero<V>();
+          if constexpr (G::reads_x) x[k] = load(values + offset + k * stride);
+          position[k] = simd::splat<I, N>(static_cast<I>(first + s + k));
+        });
+        gradient.at(held[v].coefficients, held[v].sums, x, position, value);
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          if constexpr (by_rows) value[k] = value[k] + simd::load<A>(base + (s + k) * base_stride + v * N);
+          if constexpr (!std::same_as<DX, Nowhere>) {
+            auto* const to = dx + offset + k * stride;
+            if constexpr (adds) value[k] = value[k] + load(to);
+            if (lanes == N)
+              simd::store(to, value[k]);
+            else
+              simd::store_first(to, value[k], lanes);
+          }
+        });
       };
-      if constexpr (by_rows) value[k] = value[k] + load(row + k * row_step);
-      value[k] = valid.select(k, value[k], simd::zero<V>());
-      if constexpr (!std::same_as<DX, Nowhere>) {
-        auto* const to = dx + k * step;
-        if constexpr (adds) value[k] = value[k] + load(to);
-        if (count[k] == N)
-          simd::store(to, value[k]);
-        else
-          simd::store_first(to, value[k], count[k]);
-      }
-    });
-  }
-
-  /// One plane, NCHW, at its values and its dx. base: what the row gradients add to it, or null where they are
-  /// asked row by row.
-  template <class X, class DX>
-  POOLHEAD_INLINE void plane(const X& x, DX dx, Index n, Index c, const typename G::Coefficients& shared,
-                             typename G::Sums& sums, const A* base) const {
-    [[maybe_unused]] const auto* const values = x.sample(n) + c * x.positions();
-    [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
-    dx += (n * x.channels() + c) * x.positions();
-    const Index rows = by_rows && base == nullptr ? x.height() : 1;
-    const Index width = x.positions() / rows;
-    // K vectors, all of them whole or the last ones of a row.
-    const auto write_at = [&]<int K, bool whole>(std::bool_constant<whole>, Vectors<K>, Index s, Index count,
-                                                 const A* row) __attribute__((always_inline)) {
-      V value[K];
-      Position position[K];
-      SomeLanes<A, K> inside;
-      int own[K];
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        const Index at = s + k * N;
-        own[k] = whole ? N : static_cast<int>(std::clamp<Index>(count - k * N, 0, N));
-        value[k] = simd::zero<V>();
-        if constexpr (G::reads_x)
-          value[k] = whole ? simd::load<A>(values + at) : simd::load_first<A>(values + at, own[k]);
-        position[k] = simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(at));
-        if constexpr (is_masked<X>) {
-          inside.lane[k] = simd::load_mask<A>(mask + at, own[k]);
-        } else if constexpr (!whole) {
-          using Lane = simd::IntOf<A>;
-          inside.lane[k] = simd::iota<Lane, N>(0) < simd::splat<Lane, N>(static_cast<Lane>(own[k]));
-        }
-      });
-      if constexpr (is_masked<X> || !whole)
-        write(dx + s, N, own, shared, sums, value, position, inside, row, N);
-      else
-        write(dx + s, N, own, shared, sums, value, position, EveryLane{}, row, N);
+      const Index whole = channels / N;
+      for (Index v = 0; v < whole; ++v) one_vector(v, N);
+      if (whole * N < channels) one_vector(whole, static_cast<int>(channels - whole * N));
     };
-    for (Index h = 0; h < rows; ++h) {
-      const A* const row = base != nullptr ? base : fill_row(width, 1, n, c, 1, h);
-      const Index first = h * width;
-      Index w = 0;
-      for (; w + 4 * N <= width; w += 4 * N)
-        write_at(std::true_type{}, Vectors<4>{}, first + w, 4 * N, row + w);
-      // What computes for long computes on four vectors at once, even if some are empty.
-      constexpr int K = G::reads_x ? 4 : 1;
-      for (; w < width; w += K * N)
-        write_at(std::false_type{}, Vectors<K>{}, first + w, std::min<Index>(K * N, width - w), row + w);
+    const auto counts = [&](Index s) {
+      if constexpr (masked) return mask[first + s] != 0;
+      return true;
+    };
+    for (Index s = 0; s < count;) {
+      // What does not read x writes the faster the fewer rows it writes at once.
+      if (G::reads_x && s + 4 <= count && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
+        positions(std::integral_constant<int, 4>{}, s);
+        s += 4;
+        continue;
+      }
+      if (counts(s)) {
+        positions(std::integral_constant<int, 1>{}, s);
+      } else if constexpr (!adds && !std::same_as<DX, Nowhere>) {
+        std::fill_n(dx + s * stride, channels, std::remove_pointer_t<DX>(0));
+      }
+      ++s;
     }
   }
 
@@ -272,7 +254,7 @@ struct Spread {
       const V unread[1] = {simd::zero<V>()};
       const Position at[1] = {simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s))};
       V value[1];
-      gradient.at(shared, none, unread, at, EveryLane{}, value);
+      gradient.at(shared, none, unread, at, value);
       simd::store(plane + s, value[0]);
     };
     const Index vectors = (size + N - 1) / N;
@@ -296,50 +278,54 @@ struct Spread {
     }
   }
 
-  /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients.
+  /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients. They are turned,
+  /// so many positions at a time that they stay in the first-level cache, and turned back.
   template <class X, class DX>
   [[gnu::noinline]] void planes(const X& x, DX dx, Index n, Index c, Index end) const {
-    using Sums = typename G::Sums;
+    using T = typename X::Scalar;
+    constexpr bool writes = !std::same_as<DX, Nowhere>;
     const Index size = x.positions();
-    if constexpr (!G::reads_x && !by_rows && !adds && !is_masked<X> && std::is_pointer_v<DX>) {
+    if constexpr (!G::reads_x && !by_rows && !adds && !is_masked<X> && writes) {
       if (size >= N) return write_planes(x, dx, n, c, end);
     }
+    const Index turned = by_rows ? turned_planes<A>(size) : 0;
     const A* base = nullptr;
     if constexpr (by_rows) {
-      if (const Index stride = turned_planes<A>(size); stride > 0) {
-        A* const tile = fill_planes(size, stride, n, c, end - c);
-        A* const turned = tile + size * stride;
-        for (Index q = 0; q < end - c; q += N)
-          turn_back<N>(tile + q, stride, size, static_cast<int>(std::min<Index>(N, end - c - q)),
-                       turned + q * size, size);
-        base = turned;
-      }
+      if (turned > 0) base = fill_planes(size, turned, n, c, end - c);
     }
+    const bool row_by_row = by_rows && turned == 0;
+    const Index step = row_by_row ? x.width() : std::min(turned_positions<A>, size);
+    struct Tile;
+    A* const tile = workspace<Tile, A>(2 * step * N);
+    A* const out = tile + step * N;
     for (Index q = c; q < end; q += N) {
       const auto count = static_cast<int>(std::min<Index>(N, end - q));
-      const auto shared = gradient.prepare(Lanes{count}, n, q);
-      Sums sums[N];
-      for (int i = 0; i < N; ++i) {
-        auto own = Sums();
-        if (i < count)
-          plane(x, dx, n, q + i, lane_of(shared, i), own, base == nullptr ? base : base + (q + i - c) * size);
-        sums[i] = own;
+      Held held{gradient.prepare(Lanes{count}, n, q), typename G::Sums()};
+      for (Index s = 0; s < size; s += step) {
+        const Index now = std::min(step, size - s);
+        [[maybe_unused]] const auto own_dx = dx + ((n * x.channels() + q) * size + s);
+        if constexpr (G::reads_x) turn_planes(x.sample(n) + q * size + s, size, now, count, tile, Index{N});
+        if constexpr (adds && writes) turn_planes<A, T>(own_dx, size, now, count, out, Index{N});
+        const A* own_base = turned > 0 ? base + s * turned + (q - c) : nullptr;
+        if constexpr (by_rows) {
+          if (row_by_row) own_base = fill_row(step, N, n, q, count, s / step);
+        }
+        const auto spread = [&](auto to) __attribute__((always_inline)) {
+          spread_rows<is_masked<X>>(static_cast<const A*>(tile), to, Index{N}, s, now, Index{N}, mask_row(x, n),
+                                    own_base, row_by_row ? Index{N} : turned, &held);
+        };
+        if constexpr (writes) {
+          spread(out);
+          turn_back<N>(out, Index{N}, now, count, own_dx, size);
+        } else {
+          spread(Nowhere{});
+        }
       }
-      gradient.collect(Lanes{count},
-                       merge_lanes<N / 2>(
-                           sums, [](const Sums& a, const Sums& b)
-                                     __attribute__((always_inline)) { return Sums::merge(a, b); }),
-                       n, q);
+      gradient.collect(Lanes{count}, held.sums, n, q);
     }
   }
 
-  struct Held {
-    typename G::Coefficients coefficients;
-    typename G::Sums sums;
-  };
-
-  /// Channels c .. end - 1 of sample n, NHWC, in the order of memory: four positions at a time, then one by
-  /// one.
+  /// Channels c .. end - 1 of sample n, NHWC.
   template <class X, class DX>
   [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
     const Index stride = x.channels();
@@ -347,9 +333,6 @@ struct Spread {
     const Index vectors = (taken + N - 1) / N;
     const Index padded = vectors * N;
     const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, taken - v * N)); };
-    [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
-    [[maybe_unused]] const auto* const values = x.sample(n) + c;
-    dx += n * x.positions() * stride + c;
     Held* const held = workspace<Spread, Held>(vectors);
     for (Index v = 0; v < vectors; ++v)
       held[v] = {gradient.prepare(Lanes{count(v)}, n, c + v * N), typename G::Sums()};
@@ -357,50 +340,12 @@ struct Spread {
     const Index rows = by_rows && !whole ? x.height() : 1;
     const Index width = x.positions() / rows;
     for (Index h = 0; h < rows; ++h) {
-      const A* row = nullptr;
+      const A* base = nullptr;
       if constexpr (by_rows)
-        row = whole ? fill_planes(width, padded, n, c, taken) : fill_row(width, padded, n, c, taken, h);
-      const auto positions = [&](auto group, Index w) __attribute__((always_inline)) {
-        const Index s = h * width + w;
-        const auto one_vector = [&](Index v, int lanes) __attribute__((always_inline)) {
-          constexpr int K = group;
-          const Index offset = s * stride + v * N;
-          V value[K];
-          Position position[K];
-          unroll<K>([&](auto k) __attribute__((always_inline)) {
-            value[k] = simd::zero<V>();
-            if constexpr (G::reads_x)
-              value[k] = lanes == N ? simd::load<A>(values + offset + k * stride)
-                                    : simd::load_first<A>(values + offset + k * stride, lanes);
-            position[k] = simd::splat<I, N>(static_cast<I>(s + k));
-          });
-          int own[K];
-          std::fill_n(own, K, lanes);
-          write(dx + offset, stride, own, held[v].coefficients, held[v].sums, value, position, EveryLane{},
-                by_rows ? row + w * padded + v * N : nullptr, padded);
-        };
-        const Index complete = taken / N;
-        for (Index v = 0; v < complete; ++v) one_vector(v, N);
-        if (complete < vectors) one_vector(complete, count(complete));
-      };
-      const auto counts = [&](Index w) {
-        if constexpr (is_masked<X>) return mask[h * width + w] != 0;
-        return true;
-      };
-      for (Index w = 0; w < width;) {
-        // What does not read x writes the faster the fewer rows it writes at once.
-        if (G::reads_x && w + 4 <= width && counts(w) && counts(w + 1) && counts(w + 2) && counts(w + 3)) {
-          positions(std::integral_constant<int, 4>{}, w);
-          w += 4;
-          continue;
-        }
-        if (counts(w)) {
-          positions(std::integral_constant<int, 1>{}, w);
-        } else if constexpr (!adds && !std::same_as<DX, Nowhere>) {
-          std::fill_n(dx + (h * width + w) * stride, taken, typename X::Scalar(0));
-        }
-        ++w;
-      }
+        base = whole ? fill_planes(width, padded, n, c, taken) : fill_row(width, padded, n, c, taken, h);
+      spread_rows<is_masked<X>>(x.sample(n) + h * width * stride + c,
+                                dx + ((n * x.positions() + h * width) * stride + c), stride, h * width, width,
+                                taken, mask_row(x, n), base, padded, held);
     }
     for (Index v = 0; v < vectors; ++v) gradient.collect(Lanes{count(v)}, held[v].sums, n, c + v * N);
   }

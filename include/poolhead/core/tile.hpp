@@ -10,6 +10,10 @@ namespace detail {
 /// The most elements of planes that are held at once: they stay in a second-level cache.
 inline constexpr Index most_tile_elements = 65536;
 
+/// How many positions of a vector of planes are turned at once: they stay in the first-level cache.
+template <class A>
+inline constexpr Index turned_positions = 2048 / simd::lanes<A>*(4 / static_cast<Index>(sizeof(float)));
+
 /// How many planes are turned together: some vectors of channels, or one, or none, where even those are too
 /// large.
 template <class A>
@@ -25,16 +29,23 @@ Index turned_planes(Index positions) {
 template <class A, class T>
 void turn_planes(const T* planes, Index plane_stride, Index positions, int count, A* tile, Index stride) {
   constexpr int N = simd::lanes<A>;
-  simd::Vec<A, N> rows[N];
-  for (Index s = 0; s < positions; s += N) {
-    const auto inside = static_cast<int>(std::min<Index>(N, positions - s));
-    for (int q = 0; q < N; ++q) {
-      const T* const from = planes + std::min(q, count - 1) * plane_stride + s;
-      rows[q] = inside == N ? simd::load<A>(from) : simd::load_first<A>(from, inside);
-    }
+  const T* from[N];
+  from[0] = planes;
+  unroll<N - 1>([&](auto q) __attribute__((always_inline)) {
+    from[q + 1] = from[q] + (q + 1 < count ? plane_stride : 0);
+  });
+  const auto turn = [&](Index s) __attribute__((always_inline)) {
+    simd::Vec<A, N> rows[N];
+    unroll<N>([&](auto q) __attribute__((always_inline)) { rows[q] = simd::load<A>(from[q] + s); });
     simd::transpose<N / 2>(rows);
-    for (int i = 0; i < inside; ++i) simd::store(tile + (s + i) * stride, rows[i]);
-  }
+    unroll<N>([&](auto i) __attribute__((always_inline)) { simd::store(tile + (s + i) * stride, rows[i]); });
+  };
+  Index s = 0;
+  for (; s + N <= positions; s += N) turn(s);
+  if (s == positions) return;
+  if (positions >= N) return turn(positions - N);  // some of them once more
+  for (int i = 0; i < N; ++i)
+    for (Index k = 0; k < positions; ++k) tile[k * stride + i] = static_cast<A>(from[i][k]);
 }
 
 /// planes[q * plane_stride + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are
@@ -42,19 +53,32 @@ void turn_planes(const T* planes, Index plane_stride, Index positions, int count
 template <int N, class A, class T>
 void turn_back(const A* tile, Index stride, Index positions, int count, T* planes, Index plane_stride) {
   using V = simd::Vec<A, N>;
-  V rows[N];
-  for (Index s = 0; s < positions; s += N) {
-    const auto inside = static_cast<int>(std::min<Index>(N, positions - s));
-    for (int i = 0; i < N; ++i)
-      std::memcpy(static_cast<void*>(&rows[i]), tile + (s + std::min(i, inside - 1)) * stride, sizeof(V));
+  const auto turn = [&](Index s) __attribute__((always_inline)) {
+    V rows[N];
+    unroll<N>([&](auto i) __attribute__((always_inline)) {
+      std::memcpy(static_cast<void*>(&rows[i]), tile + (s + i) * stride, sizeof(V));
+    });
     simd::transpose<N / 2>(rows);
-    for (int q = 0; q < count; ++q) {
+    unroll<N>([&](auto q) __attribute__((always_inline)) {
+      if (q >= count) return;
+      T* const to = planes + q * plane_stride + s;
       if constexpr (std::is_integral_v<A>)
-        simd::store_first(planes + q * plane_stride + s, simd::convert<T>(rows[q]), inside);
+        simd::store_first(to, simd::convert<T>(rows[q]), N);
       else
-        simd::store_first(planes + q * plane_stride + s, rows[q], inside);
+        simd::store(to, rows[q]);
+    });
+  };
+  Index s = 0;
+  for (; s + N <= positions; s += N) turn(s);
+  if (s == positions) return;
+  if (positions >= N) return turn(positions - N);  // some of them once more
+  for (int q = 0; q < count; ++q)
+    for (Index k = 0; k < positions; ++k) {
+      if constexpr (std::is_integral_v<A>)
+        planes[q * plane_stride + k] = static_cast<T>(tile[k * stride + q]);
+      else
+        simd::store_first(planes + q * plane_stride + k, simd::splat<A, N>(tile[k * stride + q]), 1);
     }
-  }
 }
 
 }  // namespace detail

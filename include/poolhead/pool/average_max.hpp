@@ -53,12 +53,12 @@ struct AverageMaxGradient {
   POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     return {average.prepare(lanes, n, c), max.prepare(lanes, n, c)};
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
-                          const simd::Vec<I, N> (&position)[K], const Valid& valid, V (&dx)[K]) const {
+                          const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
     V share[K];
-    average.at(shared.average, sums, x, position, valid, share);
-    max.at(shared.max, sums, x, position, valid, dx);
+    average.at(shared.average, sums, x, position, share);
+    max.at(shared.max, sums, x, position, dx);
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = simd::splat<Accumulator, N>(Accumulator(0.5)) * (share[k] + dx[k]);
     });

@@ -16,12 +16,11 @@ struct BinAverages {
   using State = WideSum<A, N>;
   static constexpr bool composes = false;  // bins overlap
 
-  static State identity() { return State::zero(); }
   static int chain(Index bin_size) { return std::same_as<A, double> ? 1 : bin_size < 1024 ? 4 : 2; }
   /// m elements of a row, load(w) for each from w on.
   template <int m, class Load>
   POOLHEAD_INLINE static State few(const Load& load, Index w, Index) {
-    State sum = identity();
+    State sum = State::zero();
     if constexpr (std::same_as<A, double>) {
       unroll<m>([&](auto u) __attribute__((always_inline)) { sum.add(load(w + u)); });
     } else {
@@ -50,7 +49,6 @@ struct BinMaxima {
   using State = typename Fold::State;
   static constexpr bool composes = true;
 
-  static State identity() { return {simd::splat<A, N>(Fold::lowest), simd::zero<simd::Vec<I, N>>()}; }
   static int chain(Index) { return 4; }
   template <int m, class Load>
   POOLHEAD_INLINE static State few(const Load& load, Index w, Index first) {
@@ -85,6 +83,15 @@ POOLHEAD_INLINE void fold_row(const Load& load, Index vectors, Index first, cons
       sink(v, state);
     }
   };
+  // Four and m more.
+  const auto twice = [&](auto m) __attribute__((always_inline)) {
+    for (Index v = 0; v < vectors; ++v) {
+      const auto own = [&](Index w) __attribute__((always_inline)) { return load(w, v); };
+      auto state = Bins::template few<4>(own, columns.begin, first);
+      Bins::append(state, Bins::template few<m>(own, columns.begin + 4, first));
+      sink(v, state);
+    }
+  };
   if (chain < 4) return many(std::integral_constant<int, 2>{});
   switch (columns.size()) {
     case 1:
@@ -95,6 +102,14 @@ POOLHEAD_INLINE void fold_row(const Load& load, Index vectors, Index first, cons
       return fixed(std::integral_constant<int, 3>{});
     case 4:
       return fixed(std::integral_constant<int, 4>{});
+    case 5:
+      return twice(std::integral_constant<int, 1>{});
+    case 6:
+      return twice(std::integral_constant<int, 2>{});
+    case 7:
+      return twice(std::integral_constant<int, 3>{});
+    case 8:
+      return twice(std::integral_constant<int, 4>{});
     default:
       return many(std::integral_constant<int, 4>{});
   }
@@ -185,18 +200,18 @@ struct BinHead {
 
   template <class Bins>
   struct States {
-    typename Bins::State* of;  // (bins, vectors)
+    typename Bins::State* of;   // (bins, vectors)
+    typename Bins::State* row;  // (columns, vectors) of one grid
     GridEdges::Range* covering;
   };
   template <class Bins>
   States<Bins> begin(Index vectors) const {
     using State = typename Bins::State;
     const Index total = grids.grids().bins() * vectors;
-    State* const states = workspace<Bins, State>(total);
-    std::fill_n(states, total, Bins::identity());
+    State* const states = workspace<Bins, State>(2 * total);
     auto* const covering = workspace<Bins, GridEdges::Range>(grids.count());
     std::fill_n(covering, grids.count(), GridEdges::Range{0, 0});
-    return {states, covering};
+    return {states, states + total, covering};
   }
 
   template <class Bins, class Load>
@@ -211,12 +226,20 @@ struct BinHead {
         const Index rows = grids.rows(k, first).size();
         for (Index j = 0; j < grid.columns; ++j) {
           const auto columns = grids.columns(k, j);
-          auto* const bins = own + j * vectors;
-          const Index step = grid.columns * vectors;
-          const auto add = [&](Index v, const auto& state) __attribute__((always_inline)) {
-            for (Index i = first; i < last; ++i) Bins::append(bins[i * step + v], state);
-          };
-          fold_row<Bins>(load, vectors, h * grids.width(), columns, rows * columns.size(), add);
+          auto* const to = states.row + j * vectors;
+          fold_row<Bins>(
+              load, vectors, h * grids.width(), columns,
+              rows * columns.size(), [&](Index v, const auto& state) __attribute__((always_inline)) {
+                to[v] = state;
+              });
+        }
+        const Index step = grid.columns * vectors;
+        for (Index i = first; i < last; ++i) {
+          auto* const bins = own + i * step;
+          if (h == grids.rows(k, i).begin)
+            std::copy_n(states.row, step, bins);
+          else
+            for (Index b = 0; b < step; ++b) Bins::append(bins[b], states.row[b]);
         }
       }
       own += grid.bins() * vectors;

@@ -78,14 +78,6 @@ struct LogMeasure {
 template <class A, int N>
 struct LargestTop {
   simd::Vec<A, N> largest;
-
-  template <class F>
-  POOLHEAD_INLINE static LargestTop zip(const F& f, const LargestTop& a, const LargestTop& b) {
-    return {f(a.largest, b.largest)};
-  }
-  POOLHEAD_INLINE static LargestTop merge(const LargestTop& a, const LargestTop& b) {
-    return {simd::max(a.largest, b.largest)};
-  }
 };
 
 /// sum 2^(rate d(x)) and, where weighted, sum 2^(rate d(x)) d(x), in one pass: where a larger x comes, what has
@@ -115,10 +107,9 @@ struct ExponentialSum {
       if constexpr (has_weights) out.weighted = WideSum<A, N>::zero();
       return out;
     }
-    static Sums merge(Sums a, const Sums& b) {
-      a.sum.add(b.sum);
-      if constexpr (has_weights) a.weighted.add(b.weighted);
-      return a;
+    void add(const Sums& other) {
+      sum.add(other.sum);
+      if constexpr (has_weights) weighted.add(other.weighted);
     }
   };
 
@@ -138,18 +129,16 @@ struct ExponentialSum {
     return out;
   }
 
-  template <int K, class Valid>
-  POOLHEAD_INLINE void add(const V (&x)[K], const Valid& valid, bool precise) {
+  template <int K>
+  POOLHEAD_INLINE void add(const V (&x)[K], bool precise) {
     if constexpr (std::same_as<A, float>) {
-      if (!precise) return add_as<float>(x, valid);
+      if (!precise) return add_as<float>(x);
     }
-    add_as<double>(x, valid);
+    add_as<double>(x);
   }
-  /// Sums that are relative to the same mark.
-  POOLHEAD_INLINE void add(const Sums& other) { sums = Sums::merge(sums, other); }
   POOLHEAD_INLINE void add(const ExponentialSum& other) {
     if (simd::all(mark.value == other.mark.value)) {
-      add(other.sums);
+      sums.add(other.sums);
     } else {
       add_moved(other);
     }
@@ -159,18 +148,10 @@ struct ExponentialSum {
   /// NaN are passed over, they show in the sums.
   using Top = LargestTop<A, N>;
   POOLHEAD_INLINE static Top scan_start() { return {simd::splat<A, N>(Measure::lowest)}; }
-  template <int K, class Valid>
-  POOLHEAD_INLINE static Top scan(Top top, const V (&x)[K], const Valid& valid) {
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      top.largest = simd::max(top.largest, valid.select(k, x[k], top.largest));
-    });
+  template <int K>
+  POOLHEAD_INLINE static Top scan(Top top, const V (&x)[K]) {
+    unroll<K>([&](auto k) __attribute__((always_inline)) { top.largest = simd::max(top.largest, x[k]); });
     return top;
-  }
-  POOLHEAD_INLINE ExponentialSum lane(int i) const {
-    const auto pick = [&](const auto& field, const auto&) { return simd::splat_lane(field, i); };
-    ExponentialSum out = zip(pick, *this, *this);
-    out.sums = Sums::zero();
-    return out;
   }
   /// Makes the sums relative to top where it is the largest so far.
   POOLHEAD_INLINE void raise(const Top& top, bool precise) {
@@ -185,8 +166,8 @@ struct ExponentialSum {
 
  private:
   // Not inlined: functions of this size are worth a call, and shared by all traversals.
-  template <class C, int K, class Valid>
-  [[gnu::noinline]] void add_as(const V (&x)[K], const Valid& valid) {
+  template <class C, int K>
+  [[gnu::noinline]] void add_as(const V (&x)[K]) {
     const auto from = typename Measure::template From<C>(mark);
     const auto exponent = simd::convert<C>(rate);
     using Terms = simd::Vec<C, N>;
@@ -194,7 +175,7 @@ struct ExponentialSum {
     [[maybe_unused]] Terms products[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       const auto distance = from.distance(x[k]);
-      terms[k] = valid.select(k, simd::exp2(exponent * distance), simd::zero<Terms>());
+      terms[k] = simd::exp2(exponent * distance);
       // 2^-inf times -inf is 0, as the limit is.
       if constexpr (has_weights)
         products[k] = simd::select(terms[k] == simd::zero<Terms>(), terms[k], terms[k] * distance);
@@ -220,7 +201,7 @@ struct ExponentialSum {
     const auto top = Measure::Mark::zip(pick, mark, other.mark);
     move_to(top);
     other.move_to(top);
-    add(other.sums);
+    sums.add(other.sums);
   }
   template <class C>
   [[gnu::noinline]] void raise_as(const V& top) {

@@ -12,15 +12,19 @@ namespace detail {
 template <int N>
 struct FloatTop {
   simd::Vec<float, N> largest, check;
-
-  template <class F>
-  POOLHEAD_INLINE static FloatTop zip(const F& f, const FloatTop& a, const FloatTop& b) {
-    return {f(a.largest, b.largest), f(a.check, b.check)};
-  }
-  POOLHEAD_INLINE static FloatTop merge(const FloatTop& a, const FloatTop& b) {
-    return {simd::max(a.largest, b.largest), a.check + b.check};
-  }
 };
+
+/// The sum of up to four vectors, which are added as such, in double.
+template <class A, int N, int K>
+POOLHEAD_INLINE simd::Doubles<N> wide_total(const simd::Vec<A, N> (&terms)[K]) {
+  auto all = terms[0];
+  if constexpr (K == 4) {
+    all = (terms[0] + terms[1]) + (terms[2] + terms[3]);
+  } else {
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { all = all + terms[k + 1]; });
+  }
+  return simd::convert<double>(all);
+}
 
 /// Where 2^(rate x) becomes too small for a float: below, terms stand for 0.
 template <int N>
@@ -42,22 +46,11 @@ struct FloatSum {
     Wide sum;
     [[no_unique_address]] Weighted weighted;
 
-    template <class F>
-    POOLHEAD_INLINE static Sums zip(const F& f, const Sums& a, const Sums& b) {
-      if constexpr (has_weights)
-        return {f(a.sum, b.sum), f(a.weighted, b.weighted)};
-      else
-        return {f(a.sum, b.sum), {}};
-    }
     POOLHEAD_INLINE static Sums zero() {
       if constexpr (has_weights)
         return {simd::zero<Wide>(), simd::zero<Wide>()};
       else
         return {simd::zero<Wide>(), {}};
-    }
-    POOLHEAD_INLINE static Sums merge(const Sums& a, const Sums& b) {
-      return zip(
-          [](const auto& p, const auto& q) __attribute__((always_inline)) { return p + q; }, a, b);
     }
   };
 
@@ -73,23 +66,22 @@ struct FloatSum {
     out.least = least_distance(out.rate);
     return out;
   }
-  POOLHEAD_INLINE FloatSum lane(int i) const {
-    FloatSum out;
-    out.sums = Sums::zero();
-    out.mark = simd::splat_lane(mark, i);
-    out.rate = simd::splat_lane(rate, i);
-    out.least = simd::splat_lane(least, i);
-    if constexpr (logs) out.inverse = simd::splat_lane(inverse, i);
-    return out;
-  }
-
   POOLHEAD_INLINE static FloatTop<N> scan_start() { return {simd::splat<float, N>(lowest), simd::zero<V>()}; }
-  template <int K, class Valid>
-  POOLHEAD_INLINE static FloatTop<N> scan(FloatTop<N> top, const V (&x)[K], const Valid& valid) {
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      top.largest = simd::max(top.largest, valid.select(k, x[k], top.largest));
-      top.check = simd::multiply_add(x[k], simd::zero<V>(), top.check);
-    });
+  template <int K>
+  POOLHEAD_INLINE static FloatTop<N> scan(FloatTop<N> top, const V (&x)[K]) {
+    // A sum that overflows makes a plane extraordinary, too, which is slower and right.
+    V largest = x[0], sum = x[0];
+    if constexpr (K == 4) {
+      largest = simd::max(simd::max(x[0], x[1]), simd::max(x[2], x[3]));
+      sum = (x[0] + x[1]) + (x[2] + x[3]);
+    } else {
+      unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
+        largest = simd::max(largest, x[k + 1]);
+        sum = sum + x[k + 1];
+      });
+    }
+    top.largest = simd::max(top.largest, largest);
+    top.check = simd::multiply_add(sum, simd::zero<V>(), top.check);
     return top;
   }
   POOLHEAD_INLINE void raise(const FloatTop<N>& top) {
@@ -100,8 +92,8 @@ struct FloatSum {
       move_to(simd::select((next <= mark) | (mark != mark), mark, next));
   }
 
-  template <int K, class Valid>
-  POOLHEAD_INLINE void add(const V (&x)[K], const Valid& valid) {
+  template <int K>
+  POOLHEAD_INLINE void add(const V (&x)[K]) {
     V distance[K], term[K];
     if constexpr (logs) {
       V exponent[K];
@@ -118,15 +110,13 @@ struct FloatSum {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       // A sum of 1 and more does not see a term of 2^-126; the weighted sum may be 0.
       if constexpr (has_weights) term[k] = simd::select(distance[k] > least, term[k], simd::zero<V>());
-      term[k] = valid.select(k, term[k], simd::zero<V>());
     });
-    sums.sum = sums.sum + total(term);
+    sums.sum = sums.sum + wide_total(term);
     if constexpr (has_weights) {
       unroll<K>([&](auto k) __attribute__((always_inline)) { term[k] = term[k] * distance[k]; });
-      sums.weighted = sums.weighted + total(term);
+      sums.weighted = sums.weighted + wide_total(term);
     }
   }
-  POOLHEAD_INLINE void add(const Sums& other) { sums = Sums::merge(sums, other); }
 
   /// Which lanes hold a plane of ordinary numbers.
   POOLHEAD_INLINE auto ordinary() const {
@@ -151,17 +141,6 @@ struct FloatSum {
   }
 
  private:
-  /// Up to four floats are added as such.
-  template <int K>
-  POOLHEAD_INLINE static Wide total(const V (&terms)[K]) {
-    V all = terms[0];
-    if constexpr (K == 4) {
-      all = (terms[0] + terms[1]) + (terms[2] + terms[3]);
-    } else {
-      unroll<K - 1>([&](auto k) __attribute__((always_inline)) { all = all + terms[k + 1]; });
-    }
-    return simd::convert<double>(all);
-  }
   POOLHEAD_INLINE void begin(const V& next) {
     mark = next;
     if constexpr (logs) {
@@ -194,14 +173,13 @@ struct FloatFold {
   static constexpr int N = lanes;
   using V = simd::Vec<float, N>;
 
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
-    return State::scan(top, x, valid);
+  template <int K>
+  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K]) const {
+    return State::scan(top, x);
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
-    state.add(x, valid);
+  template <int K>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K]) const {
+    state.add(x);
   }
 };
 
@@ -254,39 +232,28 @@ struct ExponentialHead {
   }
 };
 
-/// The gradient of exponentials: gradient.floats(shared, sums, x, valid, dx) in floats for the channels that
-/// shared.ordinary names, gradient.exact(shared, sums, x, valid, dx) for the others, and for all where
+/// The gradient of exponentials: gradient.floats(shared, sums, x, dx) in floats for the channels that
+/// shared.ordinary names, gradient.exact(shared, sums, x, dx) for the others, and for all where
 /// gradient.precise says so.
-template <class G, class V, int K, class Valid>
+template <class G, class V, int K>
 POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::Coefficients& shared,
-                                          typename G::Sums& sums, const V (&x)[K], const Valid& valid,
-                                          V (&dx)[K]) {
+                                          typename G::Sums& sums, const V (&x)[K], V (&dx)[K]) {
   if constexpr (std::same_as<typename G::Accumulator, float>) {
     if (!gradient.precise && simd::all(shared.ordinary)) [[likely]]
-      return gradient.floats(shared, sums, x, valid, dx);
+      return gradient.floats(shared, sums, x, dx);
     if (!gradient.precise && simd::any(shared.ordinary)) {
       // The neighbours of other channels are no reason to do anything in another way.
       const auto pick = [&](const auto& p, const auto& q) { return simd::select(shared.ordinary, p, q); };
       V floats[K];
       auto float_sums = sums;
-      gradient.floats(shared, float_sums, x, valid, floats);
-      gradient.exact(shared, sums, x, valid, dx);
+      gradient.floats(shared, float_sums, x, floats);
+      gradient.exact(shared, sums, x, dx);
       sums = G::Sums::zip(pick, float_sums, sums);
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = pick(floats[k], dx[k]); });
       return;
     }
   }
-  gradient.exact(shared, sums, x, valid, dx);
-}
-
-/// The sum of the valid ones of K vectors, in double.
-template <class A, int N, int K, class Valid>
-POOLHEAD_INLINE simd::Doubles<N> valid_total(const simd::Vec<A, N> (&terms)[K], const Valid& valid) {
-  auto all = valid.select(0, terms[0], simd::zero<simd::Vec<A, N>>());
-  unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
-    all = all + valid.select(k + 1, terms[k + 1], simd::zero<simd::Vec<A, N>>());
-  });
-  return simd::convert<double>(all);
+  gradient.exact(shared, sums, x, dx);
 }
 
 /// Whether the elements of X are summed in floats: not those of double, nor masked ones.

@@ -129,9 +129,9 @@ struct AverageGradient {
     const auto positions = static_cast<Accumulator>(valid_positions(map, n));
     return lanes(dy.row(n) + c) / simd::splat<Accumulator, N>(positions);
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& share, Sums&, const Coefficients (&)[K],
-                          const simd::Vec<I, N> (&)[K], const Valid&, Coefficients (&dx)[K]) const {
+                          const simd::Vec<I, N> (&)[K], Coefficients (&dx)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = share; });
   }
   void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}

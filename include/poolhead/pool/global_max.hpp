@@ -298,9 +298,9 @@ struct MaxGradient {
   POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     return {lanes(dy.row(n) + c), lanes(argmax.row(n) + c)};
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums&, const V (&)[K],
-                          const simd::Vec<I, N> (&position)[K], const Valid&, V (&dx)[K]) const {
+                          const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = simd::select(position[k] == shared.argmax, shared.dy, simd::zero<V>());
     });

@@ -32,15 +32,14 @@ struct LogSumExpFold {
   }
   static constexpr bool scans = true;
   POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K], const Valid& valid) const {
-    return State::scan(top, x, valid);
+  template <int K>
+  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K]) const {
+    return State::scan(top, x);
   }
   POOLHEAD_INLINE void raise(State& state, const typename State::Top& top) const { state.raise(top, precise); }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
-    state.add(x, valid, precise);
+  template <int K>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K]) const {
+    state.add(x, precise);
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
     a.add(b);
@@ -113,14 +112,13 @@ struct LogSumExpGradient {
     return {scale, kept.mark, simd::convert<A>(scale), simd::convert<A>(kept.mark),
             simd::convert<simd::IntOf<A>>((kept.sum - kept.sum) == simd::zero<Wide>())};
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
-                          const Valid& valid, V (&dx)[K]) const {
-    exponential_gradient(*this, shared, sums, x, valid, dx);
+                          V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, dx);
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
-                              V (&dx)[K]) const {
+  template <int K>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     const V rate = simd::splat<float, N>(static_cast<float>(r * std::numbers::log2e));
     const V least = least_distance(rate);
     V distance[K];
@@ -132,11 +130,10 @@ struct LogSumExpGradient {
       dx[k] = simd::select(distance[k] > least, shared.float_scale * dx[k], simd::zero<V>());
       distance[k] = dx[k] * distance[k];
     });
-    sums.of[0] = sums.of[0] + valid_total<float, N>(distance, valid);
+    sums.of[0] = sums.of[0] + wide_total(distance);
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
-                             V (&dx)[K]) const {
+  template <int K>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     const auto nothing = simd::zero<Wide>();
     const Wide rate = simd::splat<double, N>(r * std::numbers::log2e);
     unroll<K>([&](auto k) __attribute__((always_inline)) {
@@ -144,7 +141,7 @@ struct LogSumExpGradient {
       const Wide weight = shared.scale * simd::exp2(rate * distance);
       // 2^-inf times -inf is 0, as the limit is.
       const Wide share = simd::select(weight == nothing, weight, weight * distance);
-      sums.of[0] = sums.of[0] + valid.select(k, share, nothing);
+      sums.of[0] = sums.of[0] + share;
       dx[k] = simd::convert<Accumulator>(weight);
     });
   }

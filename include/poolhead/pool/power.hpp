@@ -95,21 +95,20 @@ struct PowerFold {
   }
   static constexpr bool scans = true;
   POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K], const Valid& valid) const {
+  template <int K>
+  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K]) const {
     V base[K];
     to_bases(kind, x, base);
-    return State::scan(top, base, valid);
+    return State::scan(top, base);
   }
   POOLHEAD_INLINE void raise(State& state, const typename State::Top& top) const {
     state.raise(top, kind.precise);
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
+  template <int K>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K]) const {
     V base[K];
     to_bases(kind, x, base);
-    state.add(base, valid, kind.precise);
+    state.add(base, kind.precise);
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
     a.add(b);
@@ -140,18 +139,17 @@ struct PowerFloatFold {
   POOLHEAD_INLINE State identity(const Lanes& lanes, Index, Index c) const {
     return State::zero(kind.rate(lanes, c));
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K], const Valid& valid) const {
+  template <int K>
+  POOLHEAD_INLINE auto scan(const FloatTop<N>& top, const V (&x)[K]) const {
     V base[K];
     to_bases(kind, x, base);
-    return State::scan(top, base, valid);
+    return State::scan(top, base);
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
+  template <int K>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K]) const {
     V base[K];
     to_bases(kind, x, base);
-    state.add(base, valid);
+    state.add(base);
   }
   template <class Put>
   POOLHEAD_INLINE auto results(const State& state, Index, Index c, int count, const Put& put) const {

@@ -68,15 +68,14 @@ struct PowerGradient {
             simd::convert<A>(y - simd::convert<double>(float_y)),
             simd::convert<simd::IntOf<A>>(ordinary)};
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
-                          const Valid& valid, V (&dx)[K]) const {
-    exponential_gradient(*this, shared, sums, x, valid, dx);
+                          V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, dx);
   }
 
-  template <int K, class Valid>
-  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
-                              V (&dx)[K]) const {
+  template <int K>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     const V nothing = simd::zero<V>();
     const V one = simd::splat<float, N>(1.0F);
     const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
@@ -113,9 +112,9 @@ struct PowerGradient {
           excess[k] = small_excess(quotient[k], less_one[k], power[k]);
         });
       }
-      sums.of[0] = sums.of[0] + valid_total<float, N>(excess, valid);
+      sums.of[0] = sums.of[0] + wide_total(excess);
       unroll<K>([&](auto k) __attribute__((always_inline)) { whole[k] = whole[k] * log[k]; });
-      sums.of[1] = sums.of[1] + valid_total<float, N>(whole, valid);
+      sums.of[1] = sums.of[1] + wide_total(whole);
     } else if (kind.exponent == 0) {
       const V less = shared.float_p - one;
       unroll<K>([&](auto k)
@@ -132,16 +131,13 @@ struct PowerGradient {
     });
   }
 
-  template <int K, class Valid>
-  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], const Valid& valid,
-                             V (&dx)[K]) const {
+  template <int K>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       Wide added[2];
       dx[k] = exact_one(shared, x[k], added);
       if constexpr (Kind::learnable)
-        unroll<2>([&](auto m) __attribute__((always_inline)) {
-          sums.of[m] = sums.of[m] + valid.select(k, added[m], simd::zero<Wide>());
-        });
+        unroll<2>([&](auto m) __attribute__((always_inline)) { sums.of[m] = sums.of[m] + added[m]; });
     });
   }
 

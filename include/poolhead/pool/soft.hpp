@@ -29,15 +29,14 @@ struct SoftFold {
   }
   static constexpr bool scans = true;
   POOLHEAD_INLINE auto scan_start() const { return State::scan_start(); }
-  template <int K, class Valid>
-  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K], const Valid& valid) const {
-    return State::scan(top, x, valid);
+  template <int K>
+  POOLHEAD_INLINE auto scan(const typename State::Top& top, const V (&x)[K]) const {
+    return State::scan(top, x);
   }
   POOLHEAD_INLINE void raise(State& state, const typename State::Top& top) const { state.raise(top, false); }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
-    state.add(x, valid, false);
+  template <int K>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K]) const {
+    state.add(x, false);
   }
   POOLHEAD_INLINE State merge(State a, const State& b) const {
     a.add(b);
@@ -102,14 +101,13 @@ struct SoftGradient {
             simd::convert<A>(kept.mark), simd::convert<A>(kept.offset),
             simd::convert<simd::IntOf<A>>((kept.sum - kept.sum) == simd::zero<Wide>())};
   }
-  template <int K, class Valid>
+  template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
-                          const Valid& valid, V (&dx)[K]) const {
-    exponential_gradient(*this, shared, sums, x, valid, dx);
+                          V (&dx)[K]) const {
+    exponential_gradient(*this, shared, sums, x, dx);
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums&, const V (&x)[K], const Valid&,
-                              V (&dx)[K]) const {
+  template <int K>
+  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums&, const V (&x)[K], V (&dx)[K]) const {
     const V rate = simd::splat<float, N>(static_cast<float>(std::numbers::log2e));
     const V least = least_distance(rate);
     V distance[K];
@@ -123,9 +121,8 @@ struct SoftGradient {
     });
   }
   /// In the accumulator's own type, too: nothing magnifies its rounding.
-  template <int K, class Valid>
-  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums&, const V (&x)[K], const Valid&,
-                             V (&dx)[K]) const {
+  template <int K>
+  POOLHEAD_INLINE void exact(const Coefficients& shared, Sums&, const V (&x)[K], V (&dx)[K]) const {
     using A = Accumulator;
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       const V distance = x[k] - shared.mark;
