@@ -90,8 +90,8 @@ struct MaxPlace {
   }
 };
 
-/// Of N planes of a few vectors each, `number`: the first position of plane i that holds value i. It is there,
-/// for all i < count.
+/// Of N planes of not many vectors each (number of them, where that is not 0): the first position of plane i
+/// that holds value i. It is there, for all i < count.
 template <int number, class A, class T>
 POOLHEAD_INLINE auto short_positions(const T* planes, Index positions, int count,
                                      const simd::FirstLanes<A>& last, const A* values) {
@@ -103,12 +103,27 @@ POOLHEAD_INLINE auto short_positions(const T* planes, Index positions, int count
     Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
     const T* const plane = planes + std::min(i, count - 1) * positions;
     const auto value = simd::splat<A, N>(values[i]);
-    unroll<number>([&](auto k) __attribute__((always_inline)) {
-      constexpr int v = number - 1 - k;
-      // What stands beyond the plane stands behind what is looked for.
-      const auto x = v + 1 < number ? simd::load<A>(plane + v * N) : simd::load_first<A>(plane + v * N, last);
-      place.at = simd::select(x == value, simd::iota<I, N>(v * N), place.at);
-    });
+    // From behind, so that the first remains. What stands beyond the plane stands behind what is looked for.
+    const auto look_at = [&](const auto& x, const auto& at) __attribute__((always_inline)) {
+      place.at = simd::select(x == value, at, place.at);
+    };
+    if constexpr (number > 0) {
+      unroll<number>([&](auto k) __attribute__((always_inline)) {
+        constexpr int v = number - 1 - k;
+        const T* const from = plane + v * N;
+        look_at(k == 0 ? simd::load_first<A>(from, last) : simd::load<A>(from), simd::iota<I, N>(v * N));
+      });
+    } else {
+      const auto step = simd::splat<I, N>(static_cast<I>(N));
+      Index s = (positions - 1) / N * N;
+      auto at = simd::iota<I, N>(static_cast<I>(s));
+      look_at(simd::load_first<A>(plane + s, last), at);
+      while (s > 0) {
+        s -= N;
+        at = at - step;
+        look_at(simd::load<A>(plane + s), at);
+      }
+    }
     places[i] = place;
   }
   return merge_lanes<N / 2>(
@@ -240,12 +255,14 @@ struct MaxReduction {
     A values[N];
     simd::store(values, value);
     simd::Vec<Index, N> at;
+    const auto look = [&](auto number) __attribute__((always_inline)) {
+      at = simd::convert<Index>(
+          short_positions<number, A>(planes, positions, count, last_lanes<A>(positions), values));
+    };
     if (vectors <= most_short_vectors) {
-      with_number<most_short_vectors>(
-          static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-            at = simd::convert<Index>(
-                short_positions<number, A>(planes, positions, count, last_lanes<A>(positions), values));
-          });
+      with_number<most_short_vectors>(static_cast<int>(vectors), look);
+    } else if (vectors <= 128) {
+      look(std::integral_constant<int, 0>{});
     } else {
       Index each[N];
       for (int i = 0; i < N; ++i)
