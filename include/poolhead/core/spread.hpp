@@ -4,8 +4,8 @@
 //     using Accumulator = float;
 //     using PositionLane = std::int32_t;
 //     static constexpr bool reads_x = false;           // whether at() needs the value of x
-//     struct Coefficients {                            // what one channel's elements share; or a vector
-//       Coefficients lane(int i) const;                // the i-th channel's for all lanes
+//     struct Coefficients {                            // what a channel's elements share; or a vector
+//       Coefficients lane(int i) const;                // the i-th channel's for all lanes, unless it reads x
 //     };
 //     using Sums = NoSums;                             // or WideSums: what a parameter's gradient sums up
 //     Coefficients prepare(const ChannelLanes&, Index n, Index c) const;
@@ -38,7 +38,6 @@ struct NoSums {
   static NoSums zip(const F&, const NoSums&, const NoSums&) {
     return {};
   }
-  static NoSums merge(const NoSums&, const NoSums&) { return {}; }
 };
 
 /// M sums in double.
@@ -51,10 +50,6 @@ struct WideSums {
     WideSums out;
     detail::unroll<M>([&](auto m) __attribute__((always_inline)) { out.of[m] = f(a.of[m], b.of[m]); });
     return out;
-  }
-  POOLHEAD_INLINE static WideSums merge(const WideSums& a, const WideSums& b) {
-    return zip(
-        [](const auto& p, const auto& q) __attribute__((always_inline)) { return p + q; }, a, b);
   }
 };
 
@@ -96,20 +91,6 @@ struct FusedGradient {
   };
   struct Sums {
     std::tuple<typename Gradients::Sums...> of;
-
-    template <class F>
-    POOLHEAD_INLINE static Sums zip(const F& f, const Sums& a, const Sums& b) {
-      return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
-        return Sums{{Gradients::Sums::zip(f, std::get<K>(a.of), std::get<K>(b.of))...}};
-      }
-      (heads);
-    }
-    POOLHEAD_INLINE static Sums merge(const Sums& a, const Sums& b) {
-      return [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
-        return Sums{{Gradients::Sums::merge(std::get<K>(a.of), std::get<K>(b.of))...}};
-      }
-      (heads);
-    }
   };
 
   std::tuple<Gradients...> gradients;

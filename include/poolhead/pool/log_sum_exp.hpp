@@ -90,11 +90,6 @@ struct LogSumExpGradient {
     Wide scale, mark;
     V float_scale, float_mark;
     simd::Mask<Accumulator, N> ordinary;
-
-    POOLHEAD_INLINE Coefficients lane(int i) const {
-      return {simd::splat_lane(scale, i), simd::splat_lane(mark, i), simd::splat_lane(float_scale, i),
-              simd::splat_lane(float_mark, i), simd::splat_lane(ordinary, i)};
-    }
   };
 
   double r;

@@ -28,12 +28,6 @@ struct PowerGradient {
     V float_scale, float_y, inverse, float_p;
     V y_rest;  // what y lost where it became a float
     simd::Mask<Accumulator, N> ordinary;
-
-    POOLHEAD_INLINE Coefficients lane(int i) const {
-      return {simd::splat_lane(scale, i),       simd::splat_lane(y, i),       simd::splat_lane(p, i),
-              simd::splat_lane(float_scale, i), simd::splat_lane(float_y, i), simd::splat_lane(inverse, i),
-              simd::splat_lane(float_p, i),     simd::splat_lane(y_rest, i),  simd::splat_lane(ordinary, i)};
-    }
   };
 
   Kind kind;

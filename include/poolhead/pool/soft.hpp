@@ -82,11 +82,6 @@ struct SoftGradient {
   struct Coefficients {
     V scale, mark, offset;
     simd::Mask<Accumulator, N> ordinary;
-
-    POOLHEAD_INLINE Coefficients lane(int i) const {
-      return {simd::splat_lane(scale, i), simd::splat_lane(mark, i), simd::splat_lane(offset, i),
-              simd::splat_lane(ordinary, i)};
-    }
   };
   static constexpr bool precise = false;
 
