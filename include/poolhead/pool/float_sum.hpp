@@ -232,15 +232,11 @@ struct ExponentialHead {
   }
 };
 
-/// The gradient of exponentials: gradient.floats(shared, sums, x, dx) in floats for the channels that
-/// shared.ordinary names, gradient.exact(shared, sums, x, dx) for the others, and for all where
-/// gradient.precise says so.
+/// The gradient of channels of which some, or all, go by gradient.exact.
 template <class G, class V, int K>
-POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::Coefficients& shared,
-                                          typename G::Sums& sums, const V (&x)[K], V (&dx)[K]) {
+[[gnu::noinline]] void mixed_gradient(const G& gradient, const typename G::Coefficients& shared,
+                                      typename G::Sums& sums, const V (&x)[K], V (&dx)[K]) {
   if constexpr (std::same_as<typename G::Accumulator, float>) {
-    if (!gradient.precise && simd::all(shared.ordinary)) [[likely]]
-      return gradient.floats(shared, sums, x, dx);
     if (!gradient.precise && simd::any(shared.ordinary)) {
       // The neighbours of other channels are no reason to do anything in another way.
       const auto pick = [&](const auto& p, const auto& q) { return simd::select(shared.ordinary, p, q); };
@@ -254,6 +250,23 @@ POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::C
     }
   }
   gradient.exact(shared, sums, x, dx);
+}
+
+/// The gradient of exponentials: gradient.floats(shared, sums, x, dx) in floats for the channels that
+/// shared.ordinary names, gradient.exact(shared, sums, x, dx) for the others, and for all where
+/// gradient.precise says so.
+template <class G, class V, int K>
+POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::Coefficients& shared,
+                                          typename G::Sums& sums, const V (&x)[K], V (&dx)[K]) {
+  if constexpr (std::same_as<typename G::Accumulator, float>) {
+    if (!gradient.precise && simd::all(shared.ordinary)) [[likely]]
+      return gradient.floats(shared, sums, x, dx);
+  }
+  // Copies, as what a function that is not inlined gets to see would not stay in registers above.
+  V from[K], to[K];
+  unroll<K>([&](auto k) __attribute__((always_inline)) { from[k] = x[k]; });
+  mixed_gradient(gradient, shared, sums, from, to);
+  unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = to[k]; });
 }
 
 /// Whether the elements of X are summed in floats: not those of double, nor masked ones.
