@@ -114,6 +114,7 @@ POOLHEAD_SIMD_OPERATOR(*)
 POOLHEAD_SIMD_OPERATOR(/)
 POOLHEAD_SIMD_OPERATOR(&)
 POOLHEAD_SIMD_OPERATOR(|)
+POOLHEAD_SIMD_OPERATOR(^)
 #undef POOLHEAD_SIMD_OPERATOR
 
 template <class T, int N>
@@ -236,6 +237,16 @@ POOLHEAD_INLINE Vec<T, N> select(const Vec<M, N>& mask, const Vec<T, N>& a, cons
   } else {
     return {same.raw ? a.raw : b.raw};
   }
+}
+
+/// The sign bits, and nothing else.
+template <class T, int N>
+POOLHEAD_INLINE Mask<T, N> sign_bits(const Vec<T, N>& a) {
+  return bit_cast<IntOf<T>>(a) & splat<IntOf<T>, N>(std::numeric_limits<IntOf<T>>::min());
+}
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> abs(const Vec<T, N>& a) {
+  return bit_cast<T>(bit_cast<IntOf<T>>(a) & splat<IntOf<T>, N>(std::numeric_limits<IntOf<T>>::max()));
 }
 
 /// b where it is greater, else a: a NaN in b is passed over, a NaN in a stays.

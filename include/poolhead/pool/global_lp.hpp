@@ -22,11 +22,9 @@ struct LpKind {
   POOLHEAD_INLINE simd::Doubles<N> rate(const Lanes&, Index) const {
     return simd::splat<double, N>(p);
   }
-  POOLHEAD_INLINE V base(const V& x) const {
-    return simd::select(x < simd::zero<V>(), simd::zero<V>() - x, x + simd::zero<V>());
-  }
+  POOLHEAD_INLINE V base(const V& x) const { return simd::abs(x); }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
-    const auto signed_value = simd::select(x < simd::zero<V>(), simd::zero<V>() - value, value);
+    const auto signed_value = simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(value) ^ simd::sign_bits(x));
     return simd::select(x == simd::zero<V>(), simd::zero<V>(), signed_value);
   }
 };
