@@ -347,15 +347,15 @@ struct ChannelBlocks {
 };
 
 /// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
-/// of N channels stays in the first-level cache and, where the block is visited more than once, its elements in
-/// the second. Where there are fewer samples than threads, the channels are shared out.
+/// of N channels stays in the first-level cache, and as far as it has at most most_elements, where that is not
+/// 0. Where there are fewer samples than threads, the channels are shared out.
 template <int N, Device D>
-ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, bool revisited, double bytes,
+ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, Index most_elements, double bytes,
                              const D& device) {
   constexpr Index line = 4 * N;
   const Index lines = (x.channels + line - 1) / line;
   Index most = std::max<Index>(16384 / (4 * static_cast<Index>(kept_bytes)), 1);
-  if (revisited) most = std::min(most, std::max<Index>(most_tile_elements / (x.positions() * line), 1));
+  if (most_elements > 0) most = std::min(most, std::max<Index>(most_elements / (x.positions() * line), 1));
   const Index threads = thread_count(device, x.batch * lines, bytes / static_cast<double>(x.batch * lines));
   const bool uneven = x.batch % threads != 0 && x.batch < 4 * threads;
   const Index count = std::min(lines, std::max((lines + most - 1) / most, uneven ? threads : 1));

@@ -123,6 +123,9 @@ struct FusedGradient {
   }
 };
 
+/// How many elements row gradients scatter to at once, NHWC: they stay in the first-level cache.
+inline constexpr Index most_row_elements = 4096;
+
 /// What one pass of backward does: G at every element, RowGradients by rows, on top of what dx holds already
 /// where it adds.
 template <bool adds, class G, class... RowGradients>
@@ -340,7 +343,7 @@ struct Spread {
         static_cast<double>(x.size()) * static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
     ChannelBlocks blocks = short_blocks<N>(x.shape());
     if constexpr (!in_planes) {
-      blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows, bytes, device);
+      blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements : 0, bytes, device);
     } else if constexpr (by_rows) {
       blocks = plane_blocks<A>(x.shape());
     }
