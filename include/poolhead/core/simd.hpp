@@ -75,7 +75,7 @@ POOLHEAD_INLINE Vec<T, N> splat(T value) {
     const auto half = splat<T, N / 2>(value);
     return {half, half};
   } else {
-    return {typename Vec<T, N>::Raw{} + value};
+    return {value - typename Vec<T, N>::Raw{}};  // the difference, unlike the sum, keeps -0
   }
 }
 

@@ -32,6 +32,15 @@ POOLHEAD_INLINE simd::Vec<float, N> least_distance(const simd::Vec<float, N>& ra
   return simd::splat<float, N>(-125.9F) / rate;
 }
 
+/// The power of 2 that brings the largest of a plane, far from 1 as it may be, to where it and its reciprocal
+/// are normal floats.
+template <class A, int N>
+POOLHEAD_INLINE simd::Vec<A, N> unit_of(const simd::Vec<A, N>& largest) {
+  const auto number = [](double value) { return simd::splat<A, N>(static_cast<A>(value)); };
+  return simd::select(largest < number(0x1p-60), number(0x1p64),
+                      simd::select(largest > number(0x1p60), number(0x1p-64), number(1.0)));
+}
+
 /// sum 2^(rate d(x)) and, where weighted, sum 2^(rate d(x)) d(x), d(x) = x - mark or, with logs, log2(x /
 /// mark); the mark is the largest x so far. The mark of a plane that holds no ordinary numbers is NaN.
 template <bool logs, bool has_weights, int N>
@@ -56,7 +65,7 @@ struct FloatSum {
 
   Sums sums;
   V mark, rate, least;
-  [[no_unique_address]] std::conditional_t<logs, V, Nothing> inverse;  // 1 / mark
+  [[no_unique_address]] std::conditional_t<logs, V, Nothing> unit, inverse;  // 1 / (mark unit)
 
   POOLHEAD_INLINE static FloatSum zero(const Wide& exponent) {
     FloatSum out;
@@ -98,7 +107,7 @@ struct FloatSum {
     if constexpr (logs) {
       V exponent[K];
       unroll<K>([&](auto k) __attribute__((always_inline)) {
-        simd::split_float(x[k] * inverse, exponent[k], distance[k]);
+        simd::split_float((x[k] * unit) * inverse, exponent[k], distance[k]);
       });
       simd::short_log2<K, N>(exponent, distance);
     } else {
@@ -120,21 +129,17 @@ struct FloatSum {
 
   /// Which lanes hold a plane of ordinary numbers.
   POOLHEAD_INLINE auto ordinary() const {
-    auto yes = (mark == mark) & simd::convert<std::int32_t>((sums.sum - sums.sum) == simd::zero<Wide>());
-    if constexpr (logs) {
-      const auto low = simd::splat<float, N>(0x1p-100F);
-      const auto high = simd::splat<float, N>(0x1p100F);
-      yes = yes & (((low <= mark) & (mark <= high)) | (mark == simd::zero<V>()));
-    }
-    return yes;
+    return (mark == mark) & simd::convert<std::int32_t>((sums.sum - sums.sum) == simd::zero<Wide>());
   }
   /// What x / mark is relative to, as the reciprocal was rounded.
   POOLHEAD_INLINE Wide wide_mark() const {
     if constexpr (logs) {
       const auto one = simd::splat<float, N>(1.0F);
       const auto empty = simd::convert<std::int64_t>(mark == simd::zero<V>());
+      const V around = unit_of(mark);
       return simd::select(empty, simd::zero<Wide>(),
-                          simd::splat<double, N>(1.0) / simd::convert<double>(one / mark));
+                          simd::splat<double, N>(1.0) /
+                              (simd::convert<double>(one / (mark * around)) * simd::convert<double>(around)));
     } else {
       return simd::convert<double>(mark);
     }
@@ -145,7 +150,8 @@ struct FloatSum {
     mark = next;
     if constexpr (logs) {
       const auto nothing = simd::zero<V>();
-      inverse = simd::select(mark == nothing, nothing, simd::splat<float, N>(1.0F) / mark);
+      unit = unit_of(mark);
+      inverse = simd::select(mark == nothing, nothing, simd::splat<float, N>(1.0F) / (mark * unit));
     }
   }
   [[gnu::noinline]] void move_to(const V& next) {
@@ -183,6 +189,17 @@ struct FloatFold {
   }
 };
 
+/// f(from, to) for the runs of set bits among the first count.
+template <class F>
+void each_run(unsigned bits, int count, const F& f) {
+  const auto is = [&](int i) { return i < count && (bits >> i & 1) != 0; };
+  for (int i = 0; i < count; ++i) {
+    const int from = i;
+    while (is(i)) ++i;
+    if (i > from) f(from, i);
+  }
+}
+
 /// A block of channels: fast where its planes are ordinary, else by the reduction `exact`. Fold has a FloatSum
 /// as State and gives results(state, n, c, count, put) as those of WideReduction.
 template <class Fold, class Exact>
@@ -206,10 +223,8 @@ struct FloatReduction : Fold {
  private:
   [[gnu::cold, gnu::noinline]] void repeat(const simd::Mask<float, N>& ordinary, Index n, Index c,
                                            int count) const {
-    std::int32_t each[N];
-    simd::store(each, ordinary);
-    for (int i = 0; i < count; ++i)
-      if (each[i] == 0) reduce(exact, exact.map, n, c + i, c + i + 1);
+    each_run(~simd::bits(ordinary), count,
+             [&](int from, int to) { reduce(exact, exact.map, n, c + from, c + to); });
   }
 };
 

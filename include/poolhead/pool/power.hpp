@@ -159,8 +159,8 @@ struct PowerFloatFold {
 };
 
 /// Sums of products of floats, for p = 1, 2, 3, 4. Planes whose powers leave the range of floats, or may have
-/// lost something at its lower end, are summed again by `exact`.
-template <int exponent, class Kind, class Exact, class I>
+/// lost something at its lower end, are summed again as exponentials.
+template <int exponent, class Kind, class Exponentials, class I>
 struct ProductReduction {
   using Accumulator = float;
   using PositionLane = I;
@@ -172,7 +172,7 @@ struct ProductReduction {
 
   Kind kind;
   double positions;
-  Exact exact;
+  Exponentials exponentials;
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
@@ -199,7 +199,7 @@ struct ProductReduction {
     auto total = state.sum;
     if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
     const Wide y = small_root<N>(total, exponent);
-    exact.put_results(n, c, count)(y, y);
+    exponentials.exact.put_results(n, c, count)(y, y);
     const auto least = simd::splat<double, N>(positions * 0x1p-100);
     const auto most = simd::splat<double, N>(static_cast<double>(std::numeric_limits<float>::max()));
     const auto ordinary = (least <= state.sum) & (state.sum <= most);
@@ -210,18 +210,18 @@ struct ProductReduction {
  private:
   [[gnu::cold, gnu::noinline]] void repeat(const simd::Vec<std::int64_t, N>& ordinary, Index n, Index c,
                                            int count) const {
-    std::int64_t each[N];
-    std::memcpy(each, &ordinary, sizeof each);
-    for (int i = 0; i < count; ++i) {
-      if (each[i] != 0 || is_nothing(n, c + i)) continue;
-      reduce(exact, exact.map, n, c + i, c + i + 1);
-    }
+    unsigned others = ~simd::bits(ordinary);
+    for (int i = 0; i < count; ++i)
+      if ((others >> i & 1) != 0 && is_nothing(n, c + i)) others &= ~(1u << i);
+    each_run(others, count,
+             [&](int from, int to) { exponentials.reduce_block(exponentials.exact.map, n, c + from, c + to); });
   }
   /// Whether a plane is of zeros alone, as they are after ReLU: its sum of 0 is exact.
   bool is_nothing(Index n, Index c) const {
     const auto nothing = simd::zero<V>();
-    for (Index s = 0; s < exact.map.positions(); ++s) {
-      const auto x = simd::splat<float, N>(static_cast<float>(exact.map(n, c, s)));
+    const auto& map = exponentials.exact.map;
+    for (Index s = 0; s < map.positions(); ++s) {
+      const auto x = simd::splat<float, N>(static_cast<float>(map(n, c, s)));
       if (!simd::all(kind.base(x) == nothing)) return false;
     }
     return true;
@@ -229,13 +229,12 @@ struct ProductReduction {
 };
 
 /// The head of a power pool: products where p is a small whole number, else exponentials of logarithms.
-template <class Kind, class Exact, class I, class Exponentials>
+template <class Kind, class I, class Exponentials>
 struct PowerHead {
   static constexpr bool has_blocks = true;
 
   Kind kind;
   double positions;
-  Exact exact;
   Exponentials exponentials;
 
   bool revisits() const { return kind.exponent == 0; }
@@ -243,7 +242,7 @@ struct PowerHead {
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     if (kind.exponent == 0) return exponentials.reduce_block(x, n, c, end);
     with_exponent(kind.exponent, [&](auto exponent) {
-      reduce(ProductReduction<exponent, Kind, Exact, I>{kind, positions, exact}, x, n, c, end);
+      reduce(ProductReduction<exponent, Kind, Exponentials, I>{kind, positions, exponentials}, x, n, c, end);
     });
   }
 };
@@ -256,8 +255,7 @@ auto power_head(const Kind& kind, const X& x, const Rows<typename X::Scalar>& y,
   const auto positions = static_cast<double>(x.positions());
   const auto exponentials = exponential_head(PowerFloatFold<Kind, I>{kind, positions}, exact, kind.precise);
   if constexpr (has_float_sums<X>)
-    return PowerHead<Kind, Exact, I, std::remove_const_t<decltype(exponentials)>>{kind, positions, exact,
-                                                                                  exponentials};
+    return PowerHead<Kind, I, std::remove_const_t<decltype(exponentials)>>{kind, positions, exponentials};
   else
     return exponentials;
 }

@@ -25,8 +25,8 @@ struct PowerGradient {
 
   struct Coefficients {
     Wide scale, y, p;
-    V float_scale, float_y, inverse, float_p;
-    V y_rest;  // what y lost where it became a float
+    V float_scale, unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
+    V y_rest;                                        // what y lost where it became a float
     simd::Mask<Accumulator, N> ordinary;
   };
 
@@ -50,16 +50,19 @@ struct PowerGradient {
     const auto empty = norm == nothing;  // of zeros alone: no gradient
     scale = simd::select(empty, nothing, scale);
     const Wide y = simd::select(empty, one, norm);
-    const V float_y = simd::convert<A>(y);
-    const auto ordinary = (simd::splat<double, N>(0x1p-60) < y) & (y < simd::splat<double, N>(0x1p60));
+    const Wide unit = unit_of(y);
+    const Wide near_one = y * unit;
+    const V float_y = simd::convert<A>(near_one);
+    const auto ordinary = near_one < simd::splat<double, N>(0x1p100);
     return {scale,
             y,
             p,
             simd::convert<A>(scale),
+            simd::convert<A>(unit),
             float_y,
-            simd::convert<A>(one / y),
+            simd::convert<A>(one / near_one),
             simd::convert<A>(p),
-            simd::convert<A>(y - simd::convert<double>(float_y)),
+            simd::convert<A>(near_one - simd::convert<double>(float_y)),
             simd::convert<simd::IntOf<A>>(ordinary)};
   }
   template <int K>
@@ -75,7 +78,7 @@ struct PowerGradient {
     const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
     V quotient[K], less_one[K], log[K], power[K];    // q, q - 1, log2(q), q^(p - 1)
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const V base = kind.base(x[k]);
+      const V base = kind.base(x[k]) * shared.unit;
       quotient[k] = base * shared.inverse;
       // Where base is near y, the difference is exact.
       less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
