@@ -129,7 +129,10 @@ class Sequential : public detail::Composition<Parts...> {
     check(cache, in, out, "::backward");
     detail::check_shape(name, "::backward", "dy", out_gradient, out);
     detail::check_backward(name, cache.filled, cache.mode);
-    if constexpr (!std::same_as<DX, NoGradient>) detail::check_shape(name, "::backward", "dx", dx, in);
+    if constexpr (!std::same_as<DX, NoGradient>) {
+      detail::check_shape(name, "::backward", "dx", dx, in);
+      if constexpr (requires { std::get<0>(parts).check_gives_dx(); }) std::get<0>(parts).check_gives_dx();
+    }
     backward_to<0, size - 1>(in, out, out_gradient, dx, cache, gradient, device);
   }
 
