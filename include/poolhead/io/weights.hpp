@@ -1,4 +1,4 @@
-// A network's parameters in a safetensors file, under the names that visit_parameters gives them.
+// A network's parameters and buffers in a safetensors file, under the names that visit_state gives them.
 #pragma once
 
 #include "poolhead/core/parameters.hpp"
@@ -14,58 +14,117 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
-/// Writes every parameter of network to a safetensors file, in its own scalar type and with PyTorch's shape.
-/// metadata is stored beside them as it is. Throws as write_safetensors does.
+namespace detail {
+
+/// One tensor of a network, whatever its scalar: what the walk over a network's type leaves for plain code.
+struct NetworkTensor {
+  std::string name;
+  DType dtype;
+  std::vector<Index> shape;
+  void* data;
+};
+
+/// A walk's f that lists what it is given. Of a const network nothing is written.
+struct ListTensors {
+  std::vector<NetworkTensor>& list;
+
+  template <class T>
+  void operator()(std::string_view name, const ParameterView<T>& values) const {
+    using Scalar = std::remove_const_t<T>;
+    list.push_back({std::string(name),
+                    dtype_of<Scalar>(),
+                    {values.shape().begin(), values.shape().end()},
+                    const_cast<Scalar*>(values.data())});
+  }
+};
+
+/// All that a checkpoint of the network holds, in the order of visit_state.
+template <class Network>
+std::vector<NetworkTensor> state_tensors(Network& network) {
+  std::vector<NetworkTensor> list;
+  visit_state(network, ListTensors{list});
+  return list;
+}
+
+inline StoredTensor store_network_tensor(const NetworkTensor& from) {
+  StoredTensor tensor{from.dtype, from.shape, {}};
+  const auto* const bytes = static_cast<const std::byte*>(from.data);
+  tensor.bytes.assign(bytes, bytes + *stored_size(from.dtype, from.shape));
+  return tensor;
+}
+
+/// The tensors of the file replace the network's. All or nothing; see load_parameters. path is for messages.
+inline void assign_network_tensors(const std::string& path, const TensorFile& file,
+                                   std::span<const NetworkTensor> network) {
+  std::string problems;
+  const auto report = [&](const auto&... parts) {
+    problems += message(problems.empty() ? ": " : "; ", parts...);
+  };
+  std::set<std::string_view> known;
+  for (const NetworkTensor& own : network) {
+    known.insert(own.name);
+    const auto found = file.tensors.find(own.name);
+    if (found == file.tensors.end())
+      report("missing ", own.name);
+    else if (found->second.shape != own.shape)
+      report(own.name, " is ", std::span(found->second.shape), ", expected ", std::span(own.shape));
+    else if ((found->second.dtype == DType::i64) != (own.dtype == DType::i64))
+      report(own.name, " is ", dtype_info(found->second.dtype).name, ", expected ", dtype_info(own.dtype).name);
+  }
+  for (const auto& [name, tensor] : file.tensors) {
+    if (!known.contains(name)) report("unexpected ", in_quotes(name));
+  }
+  if (!problems.empty()) fail<FileError>(path, problems);
+
+  for (const NetworkTensor& own : network) {
+    const StoredTensor& tensor = file.tensors.find(own.name)->second;
+    const auto copy = [&]<class T>(T* data) {
+      copy_values(tensor, std::span<T>(data, *stored_size(own.dtype, own.shape) / sizeof(T)));
+    };
+    switch (own.dtype) {
+      case DType::f16:
+        copy(static_cast<Eigen::half*>(own.data));
+        break;
+      case DType::bf16:
+        copy(static_cast<Eigen::bfloat16*>(own.data));
+        break;
+      case DType::f32:
+        copy(static_cast<float*>(own.data));
+        break;
+      case DType::f64:
+        copy(static_cast<double*>(own.data));
+        break;
+      case DType::i64:
+        copy(static_cast<std::int64_t*>(own.data));
+        break;
+    }
+  }
+}
+
+}  // namespace detail
+
+/// Writes every parameter and buffer of network to a safetensors file, in its own scalar type and with
+/// PyTorch's shape. metadata is stored beside them as it is. Throws as write_safetensors does.
 template <class Network>
 void save_parameters(const std::filesystem::path& path, const Network& network,
                      const std::map<std::string, std::string, std::less<>>& metadata = {}) {
   TensorFile file{{}, metadata};
-  visit_parameters(network, [&](std::string_view name, auto values) {
-    using T = typename decltype(values)::value_type;
-    const auto tensor = store_tensor(std::span<const T>(values.data(), values.size()), values.shape());
-    if (!file.tensors.emplace(name, tensor).second) {
-      detail::fail<ValueError>("save_parameters: two parameters are called ", name);
+  for (const detail::NetworkTensor& tensor : detail::state_tensors(network)) {
+    if (!file.tensors.emplace(tensor.name, detail::store_network_tensor(tensor)).second) {
+      detail::fail<ValueError>("save_parameters: two parameters are called ", tensor.name);
     }
-  });
+  }
   write_safetensors(path, file);
 }
 
-/// Replaces every parameter of network by the tensor of its name, converted to the network's scalar type.
+/// Replaces every parameter and buffer of network by the tensor of its name, converted to the network's scalar
+/// type.
 ///
 /// All or nothing: throws FileError, naming every parameter that is missing, unexpected, mis-shaped or not a
 /// floating tensor, before anything is changed. Throws for malformed files as read_safetensors does.
 template <class Network>
 void load_parameters(const std::filesystem::path& path, Network& network) {
-  const TensorFile file = read_safetensors(path);
-  std::string problems;
-  const auto report = [&](const auto&... parts) {
-    problems += detail::message(problems.empty() ? ": " : "; ", parts...);
-  };
-
-  std::set<std::string, std::less<>> known;
-  visit_parameters(network, [&](std::string_view name, auto values) {
-    known.emplace(name);
-    const auto found = file.tensors.find(name);
-    if (found == file.tensors.end()) return report("missing ", name);
-    const StoredTensor& tensor = found->second;
-    if (!std::ranges::equal(tensor.shape, values.shape())) {
-      return report(name, " is ", std::span(tensor.shape), ", expected ", values.shape());
-    }
-    using T = typename decltype(values)::value_type;
-    if ((tensor.dtype == DType::i64) != (dtype_of<T>() == DType::i64)) {
-      return report(name, " is ", detail::dtype_info(tensor.dtype).name, ", expected ",
-                    detail::dtype_info(dtype_of<T>()).name);
-    }
-  });
-  for (const auto& [name, tensor] : file.tensors) {
-    if (!known.contains(name)) report("unexpected ", detail::in_quotes(name));
-  }
-  if (!problems.empty()) detail::fail<FileError>(path.string(), problems);
-
-  visit_parameters(network, [&](std::string_view name, auto values) {
-    using T = typename decltype(values)::value_type;
-    copy_values(file.tensors.find(name)->second, std::span<T>(values.data(), values.size()));
-  });
+  detail::assign_network_tensors(path.string(), read_safetensors(path), detail::state_tensors(network));
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA

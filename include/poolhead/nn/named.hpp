@@ -34,7 +34,7 @@ Named<"", L> unprefixed(L layer) {
 
 namespace detail {
 
-/// The name of part I of a composition: its own, else its index.
+/// The name of part I of a composition: its own, else its index (of PartName<void> always).
 template <class Part>
 class PartName {
  public:
@@ -52,6 +52,15 @@ class PartName {
   char digits_[24];
   std::string_view name_;
 };
+
+/// The name of what a wrapper holds: its own, else none, so that the wrapper does not show.
+template <class Part>
+constexpr std::string_view wrapped_name() {
+  if constexpr (requires { Part::part_name; })
+    return Part::part_name;
+  else
+    return {};
+}
 
 template <class Tuple, class F>
 void each_index(const F& f) {
