@@ -6,7 +6,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=$root/build/examples
 
 . "$root/cmake/install_packages.sh"
-install_packages g++ make cmake libeigen3-dev libcli11-dev nlohmann-json3-dev zlib1g-dev
+install_packages g++ make cmake libeigen3-dev libcli11-dev nlohmann-json3-dev zlib1g-dev libstb-dev
 
 # A compiler newer than we know may warn of more; that is no reason not to run.
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPOOLHEAD_NATIVE=ON -DPOOLHEAD_WERROR=OFF \
