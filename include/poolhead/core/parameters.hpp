@@ -91,12 +91,17 @@ ParameterView<const T> view_parameter(const Eigen::Tensor<T, Rank, Options, I>& 
   return {tensor.data(), shape};
 }
 
-// Three kinds of values: leaves list members in parameters(), compositions (is_composition) hand their parts to
-// visit_parts(), everything else has no parameters.
-template <class F, class First, class... Others>
+/// What a walk hands out: what optimizers learn, or all that a checkpoint holds (state: buffers, such as the
+/// running statistics of batch-norm, and frozen parameters, too).
+enum class Walk { parameters, state };
+
+// Four kinds of values: leaves list members in parameters(), and in buffers() what is not learned; leaves whose
+// tensors have other shapes in PyTorch hand out views (visit_views); compositions (is_composition) hand their
+// parts to visit_parts(), frozen ones only for their state; everything else has no parameters.
+template <Walk walk = Walk::parameters, class F, class First, class... Others>
 void visit(ParameterName& name, const F& f, First& first, Others&... others) {
   using Value = std::remove_const_t<First>;
-  if constexpr (requires { Value::parameters(); }) {
+  const auto visit_members = [&](const auto& members) {
     const auto one = [&](const auto& member) {
       // An empty tensor is a parameter that the value does without, such as the bias of a layer without one.
       if ((first.*member.pointer).size() == 0) return;
@@ -105,11 +110,35 @@ void visit(ParameterName& name, const F& f, First& first, Others&... others) {
           view_parameter(others.*member.pointer)...);
       });
     };
-    std::apply([&](const auto&... member) { (one(member), ...); }, Value::parameters());
-  } else if constexpr (requires { Value::is_composition; }) {
-    Value::visit_parts(
-        [&](std::string_view part, auto&... parts) { name.with(part, [&] { visit(name, f, parts...); }); },
+    std::apply([&](const auto&... member) { (one(member), ...); }, members);
+  };
+  if constexpr (requires { Value::parameters(); }) {
+    visit_members(Value::parameters());
+    if constexpr (walk == Walk::state && requires { Value::buffers(); }) visit_members(Value::buffers());
+  } else if constexpr (requires { Value::has_parameter_views; }) {
+    Value::visit_views(
+        [&](std::string_view part, const auto&... views) {
+          name.with(part, [&] { f(std::string_view(name), views...); });
+        },
         first, others...);
+  } else if constexpr (requires { Value::is_composition; }) {
+    if constexpr (walk == Walk::parameters && requires { first.frozen; }) {
+      if (first.frozen) return;
+    }
+    Value::visit_parts([&](std::string_view part,
+                           auto&... parts) { name.with(part, [&] { visit<walk>(name, f, parts...); }); },
+                       first, others...);
+  }
+}
+
+/// Gives back the memory of frozen parts, which no gradient has.
+template <class Value>
+void release_frozen(Value& value) {
+  if constexpr (requires { value.release_frozen(); }) {
+    value.release_frozen();
+  } else if constexpr (
+      !requires { Value::parameters(); } && requires { Value::is_composition; }) {
+    Value::visit_parts([](std::string_view, auto& part) { release_frozen(part); }, value);
   }
 }
 
@@ -122,6 +151,14 @@ template <class Value, class F>
 void visit_parameters(Value& value, const F& f) {
   detail::ParameterName name;
   detail::visit(name, f, value);
+}
+
+/// visit_parameters of all that a checkpoint holds: the parameters, frozen ones too, and the buffers, such as
+/// batch-norm's running_mean, running_var and num_batches_tracked (of std::int64_t).
+template <class Value, class F>
+void visit_state(Value& value, const F& f) {
+  detail::ParameterName name;
+  detail::visit<detail::Walk::state>(name, f, value);
 }
 
 /// Walks several values of one type together: f(name, values of the first, values of the second, ...). An
@@ -144,6 +181,7 @@ void set_zero(Value& value) {
 template <class Value>
 Value zeros_like(const Value& value) {
   Value zero = value;
+  detail::release_frozen(zero);
   set_zero(zero);
   return zero;
 }

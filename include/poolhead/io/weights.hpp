@@ -1,4 +1,4 @@
-// A network's parameters in a safetensors file, under the names that visit_parameters gives them.
+// A network's parameters and buffers in a safetensors file, under the names that visit_state gives them.
 #pragma once
 
 #include "poolhead/core/parameters.hpp"
@@ -14,13 +14,13 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
-/// Writes every parameter of network to a safetensors file, in its own scalar type and with PyTorch's shape.
+/// Writes every parameter and buffer of network to a safetensors file, in its own scalar type and with PyTorch's shape.
 /// metadata is stored beside them as it is. Throws as write_safetensors does.
 template <class Network>
 void save_parameters(const std::filesystem::path& path, const Network& network,
                      const std::map<std::string, std::string, std::less<>>& metadata = {}) {
   TensorFile file{{}, metadata};
-  visit_parameters(network, [&](std::string_view name, auto values) {
+  visit_state(network, [&](std::string_view name, auto values) {
     using T = typename decltype(values)::value_type;
     const auto tensor = store_tensor(std::span<const T>(values.data(), values.size()), values.shape());
     if (!file.tensors.emplace(name, tensor).second) {
@@ -30,7 +30,7 @@ void save_parameters(const std::filesystem::path& path, const Network& network,
   write_safetensors(path, file);
 }
 
-/// Replaces every parameter of network by the tensor of its name, converted to the network's scalar type.
+/// Replaces every parameter and buffer of network by the tensor of its name, converted to the network's scalar type.
 ///
 /// All or nothing: throws FileError, naming every parameter that is missing, unexpected, mis-shaped or not a
 /// floating tensor, before anything is changed. Throws for malformed files as read_safetensors does.
@@ -43,7 +43,7 @@ void load_parameters(const std::filesystem::path& path, Network& network) {
   };
 
   std::set<std::string, std::less<>> known;
-  visit_parameters(network, [&](std::string_view name, auto values) {
+  visit_state(network, [&](std::string_view name, auto values) {
     known.emplace(name);
     const auto found = file.tensors.find(name);
     if (found == file.tensors.end()) return report("missing ", name);
@@ -62,7 +62,7 @@ void load_parameters(const std::filesystem::path& path, Network& network) {
   }
   if (!problems.empty()) detail::fail<FileError>(path.string(), problems);
 
-  visit_parameters(network, [&](std::string_view name, auto values) {
+  visit_state(network, [&](std::string_view name, auto values) {
     using T = typename decltype(values)::value_type;
     copy_values(file.tensors.find(name)->second, std::span<T>(values.data(), values.size()));
   });

@@ -112,11 +112,12 @@ class Concat : public detail::Composition<Branches...> {
   template <class X>
   struct Cache : detail::LayerCache<X> {
     template <class Branch>
-    using CacheOf = decltype(std::declval<const Branch&>().make_cache(std::declval<const X&>()));
+    using CacheOf =
+        decltype(detail::make_cache(std::declval<const Branch&>(), std::declval<const X&>(), Mode{}));
 
     std::tuple<CacheOf<Branches>...> branches;
     std::array<Index, size + 1> first{};  ///< first column of each branch in y, and the end
-    mutable detail::Buffer<typename X::Scalar> gradient;
+    Mode mode{};
   };
 
   template <class X>
@@ -125,11 +126,14 @@ class Concat : public detail::Composition<Branches...> {
   }
 
   template <class X>
-  auto make_cache(const X& x) const {
+  auto make_cache(const X& x, const Mode& mode = Mode::training) const {
     using Shape = decltype(detail::shape_of(x));
     const Shape shape = detail::shape_of(x);
+    Mode branch_mode = mode;  // branches that share columns have their first outputs at the same time
+    branch_mode.owns_memory = true;
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return Cache<Shape>{{shape}, {std::get<I>(parts).make_cache(shape)...}, first_columns(x), {}};
+      return Cache<Shape>{
+          {shape}, {detail::make_cache(std::get<I>(parts), shape, branch_mode)...}, first_columns(x), mode};
     }
     (std::make_index_sequence<size>{});
   }
@@ -156,7 +160,7 @@ class Concat : public detail::Composition<Branches...> {
               in, detail::leading_output(branch, columns<i>(out, cache), branch_cache),
               detail::leading_cache(branch, branch_cache));
         });
-        detail::convolve<T, typename X::Layout>(geometry(), in, convolutions, scratch(cache), device);
+        detail::convolve<T, typename X::Layout>(geometry(), in, convolutions, device);
         detail::each_index<Tuple>([&](auto i) {
           detail::forward_after_leading(std::get<i>(parts), columns<i>(out, cache), std::get<i>(cache.branches),
                                         device);
@@ -179,7 +183,7 @@ class Concat : public detail::Composition<Branches...> {
     const auto out = detail::as_rows<const T>(y);
     const auto out_gradient = detail::as_rows<const T>(dy);
     detail::check_shape(name, "::backward", "the shape of the cache", cache.shape, in);
-    detail::check_filled(name, cache.filled);
+    detail::check_backward(name, cache.filled, cache.mode);
     detail::check_rows(name, "::backward", "y", out, x.batch(), cache.first[size]);
     detail::check_rows(name, "::backward", "dy", out_gradient, x.batch(), cache.first[size]);
     if constexpr (!std::same_as<DX, NoGradient>) detail::check_shape(name, "::backward", "dx", dx, in);
@@ -195,8 +199,7 @@ class Concat : public detail::Composition<Branches...> {
                                     detail::leading_convolution(std::get<I>(gradient.parts)))...};
         }
         (std::make_index_sequence<size>{});
-        detail::convolve_backward<T, typename X::Layout>(geometry(), in, dx, convolutions, scratch(cache),
-                                                         device);
+        detail::convolve_backward<T, typename X::Layout>(geometry(), in, dx, convolutions, device);
         return;
       }
     }
@@ -208,16 +211,28 @@ class Concat : public detail::Composition<Branches...> {
       if constexpr (std::same_as<DX, NoGradient> || i == 0) {
         branch_backward(dx);
       } else {
-        const auto own = detail::with_data(cache.shape, cache.gradient.reserve(x.size()));
+        const auto own = detail::with_data(cache.shape, detail::workspace<Concat, T>(x.size()));
         branch_backward(own);
-        for (Index n = 0; n < x.batch(); ++n) {
-          const Index count = x.size() / x.batch();
-          T* const to = detail::sample(dx, n);
-          const T* const from = detail::sample(own, n);
-          for (Index k = 0; k < count; ++k) to[k] += from[k];
-        }
+        detail::add_to(dx, detail::read_only(own), device);
       }
     });
+  }
+
+  // For walks (see nn/walk.hpp).
+  template <class Self, class C, class F>
+  static void visit_caches(Self& self, C& cache, const F& f) {
+    detail::each_index<Tuple>([&](auto i) { f(std::get<i>(self.parts), std::get<i>(cache.branches)); });
+  }
+  template <class Y, class C, class F>
+  void visit_part_outputs(const Y& y, const C& cache, const F& f) const {
+    detail::each_index<Tuple>([&](auto i) {
+      f(detail::PartName<std::tuple_element_t<i, Tuple>>(i), std::get<i>(parts),
+        detail::read_only(columns<i>(y, cache)), std::get<i>(cache.branches));
+    });
+  }
+  template <class DY, class C, class F>
+  void visit_part_gradients(const DY& dy, const C& cache, const F& f) const {
+    visit_part_outputs(dy, cache, f);
   }
 
  private:
@@ -248,10 +263,6 @@ class Concat : public detail::Composition<Branches...> {
           return ((detail::leading_convolution(branch).geometry() == geometry()) && ...);
         },
         parts);
-  }
-  template <class C>
-  auto& scratch(C& cache) const {
-    return detail::leading_cache(std::get<0>(parts), std::get<0>(cache.branches)).scratch;
   }
 };
 

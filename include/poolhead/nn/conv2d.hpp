@@ -29,9 +29,7 @@ class Conv2d {
   Eigen::Tensor<T, 1, Eigen::RowMajor> bias;  ///< empty where there is none
 
   template <class L>
-  struct Cache : detail::LayerCache<FeatureMap<T, L>> {
-    mutable detail::ConvolutionScratch<T> scratch;
-  };
+  using Cache = detail::LayerCache<FeatureMap<T, L>>;
 
   /// Throws ValueError for sizes below 1, a negative padding, or groups that do not divide the channels.
   Conv2d(Index in_channels, Index out_channels, Extent2d kernel, const Conv2dOptions& options = {},
@@ -81,7 +79,7 @@ class Conv2d {
   void forward(const X& x, const Y& y, C& cache, const D& device = D{}) const {
     const auto in = check_forward(x, y, cache);
     const std::array one{forward_part(y)};
-    detail::convolve<T, typename X::Layout>(geometry_, in, one, cache.scratch, device);
+    detail::convolve<T, typename X::Layout>(geometry_, in, one, device);
     cache.filled = true;
   }
 
@@ -90,7 +88,7 @@ class Conv2d {
                 const D& device = D{}) const {
     const auto in = check_backward(x, y, dy, dx, cache);
     const std::array one{backward_part<typename X::Layout>(dy, gradient)};
-    detail::convolve_backward<T, typename X::Layout>(geometry_, in, dx, one, cache.scratch, device);
+    detail::convolve_backward<T, typename X::Layout>(geometry_, in, dx, one, device);
   }
 
   // The pieces of these calls, for convolutions that run together (see nn/concat.hpp).

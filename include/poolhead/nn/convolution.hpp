@@ -22,13 +22,10 @@ struct ConvolutionBackward {
   T* bias_gradient;  ///< null without bias
 };
 
-/// Scratch memory, reused from call to call.
-template <class T>
-struct ConvolutionScratch {
-  Buffer<T> weights;    // of all convolutions, as the product wants them
-  Buffer<T> columns;    // one block of samples per thread
-  Buffer<T> gradients;  // parameter gradients per block of samples
-};
+// The calling thread's memory for packed weights, columns and blocks' gradients: no layer needs its own.
+struct PackedWeights {};
+struct Columns {};
+struct BlockGradients {};
 
 /// A fixed number of samples whose columns stay in cache; it follows from shapes alone, so blocks, and with
 /// them the order of every sum, are the same for every number of threads.
@@ -120,15 +117,14 @@ struct ConvolutionPlan {
 /// y = x * weight + bias for every convolution of the list; they agree in geometry and read x together.
 template <class T, class L, Device D>
 void convolve(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x,
-              std::span<const ConvolutionForward<T, L>> convolutions, ConvolutionScratch<T>& scratch,
-              const D& device) {
+              std::span<const ConvolutionForward<T, L>> convolutions, const D& device) {
   if (x.batch() == 0) return;
   const ConvolutionPlan<T, L> plan(geometry, x.shape(), convolutions.front().y.shape());
   Index all_outputs = 0;
   for (const auto& one : convolutions) all_outputs += one.y.channels();
   T* packed = nullptr;
   if constexpr (plan.channels_last) {
-    packed = scratch.weights.reserve(all_outputs * plan.depth);
+    packed = workspace<PackedWeights, T>(all_outputs * plan.depth);
     T* to = packed;
     for (const auto& one : convolutions) {
       pack_weights(one.weight, one.y.channels(), plan.channels, plan.taps, to);
@@ -136,7 +132,7 @@ void convolve(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>&
     }
   }
   const Index threads = plan.threads(device, all_outputs);
-  T* const column_memory = scratch.columns.reserve(threads * plan.column_size());
+  T* const column_memory = workspace<Columns, T>(threads * plan.column_size());
   parallel_parts(device, threads, plan.blocks(), [&](Index thread, Index begin, Index end) {
     for (Index b = begin; b < end; ++b) {
       const Index n = b * plan.block;
@@ -180,8 +176,7 @@ void convolve(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>&
 /// asked for, is overwritten with the sum of their gradients.
 template <class T, class L, class DX, Device D>
 void convolve_backward(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x, const DX& dx,
-                       std::span<const ConvolutionBackward<T, L>> convolutions, ConvolutionScratch<T>& scratch,
-                       const D& device) {
+                       std::span<const ConvolutionBackward<T, L>> convolutions, const D& device) {
   constexpr bool wants_dx = !std::same_as<DX, NoGradient>;
   if (x.batch() == 0) return;
   const ConvolutionPlan<T, L> plan(geometry, x.shape(), convolutions.front().dy.shape());
@@ -189,7 +184,7 @@ void convolve_backward(const ConvolutionGeometry& geometry, const FeatureMap<con
   for (const auto& one : convolutions) all_outputs += one.dy.channels();
   T* packed = nullptr;
   if constexpr (plan.channels_last && wants_dx) {
-    packed = scratch.weights.reserve(all_outputs * plan.depth);
+    packed = workspace<PackedWeights, T>(all_outputs * plan.depth);
     T* to = packed;
     for (const auto& one : convolutions) {
       pack_weights(one.weight, one.dy.channels(), plan.channels, plan.taps, to);
@@ -201,9 +196,9 @@ void convolve_backward(const ConvolutionGeometry& geometry, const FeatureMap<con
   const Index parameters = all_outputs * (plan.depth + 1);
   const Index threads = plan.threads(device, 3 * all_outputs);
   const bool apart = threads > 1;
-  T* const partial = scratch.gradients.reserve((apart ? plan.blocks() : 1) * parameters);
+  T* const partial = workspace<BlockGradients, T>((apart ? plan.blocks() : 1) * parameters);
   const Index column_size = plan.column_size();
-  T* const column_memory = scratch.columns.reserve(threads * 2 * column_size);
+  T* const column_memory = workspace<Columns, T>(threads * 2 * column_size);
 
   const auto add_partial = [&](const T* from) {
     for (const auto& one : convolutions) {

@@ -6,6 +6,10 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
+struct DenseOptions {
+  bool bias = true;
+};
+
 /// y = x W^T + b on rows: x (N, in), weight (out, in), bias (out), y (N, out), all in T = float or double.
 ///   dx = dy W;   dW += dy^T x;   db += sum over n of dy[n].
 /// Parameters start as PyTorch's do: uniform in +-1/sqrt(in). torch.nn.Linear.
@@ -16,16 +20,18 @@ class Dense {
   static constexpr bool backward_reads_output = false;
 
   Eigen::Tensor<T, 2, Eigen::RowMajor> weight;
-  Eigen::Tensor<T, 1, Eigen::RowMajor> bias;
+  Eigen::Tensor<T, 1, Eigen::RowMajor> bias;  ///< empty where there is none
 
   /// Throws ValueError unless both sizes are at least 1.
-  Dense(Index in_features, Index out_features, std::uint64_t seed = 0) {
+  Dense(Index in_features, Index out_features, std::uint64_t seed = 0)
+      : Dense(in_features, out_features, DenseOptions{}, seed) {}
+  Dense(Index in_features, Index out_features, const DenseOptions& options, std::uint64_t seed = 0) {
     if (in_features < 1 || out_features < 1) {
       detail::fail<ValueError>(name, ": sizes are ", in_features, " and ", out_features,
                                ", expected at least 1");
     }
     weight.resize(out_features, in_features);
-    bias.resize(out_features);
+    if (options.bias) bias.resize(out_features);
     initialise(*this, LinearUniform{}, seed);
   }
 
@@ -54,7 +60,10 @@ class Dense {
     detail::check_rows(name, "::forward", "y", out, in.batch(), out_features());
     each_block(device, in.batch(), [&](Index first, Index count) {
       auto result = matrix(out.samples(first, count));
-      result.rowwise() = vector(bias);
+      if (bias.size() > 0)
+        result.rowwise() = vector(bias);
+      else
+        result.setZero();
       result.noalias() += matrix(in.samples(first, count)) * weights(*this).transpose();
     });
     cache.filled = true;
@@ -79,7 +88,7 @@ class Dense {
     }
     if (in.batch() == 0) return;
     weights(gradient).noalias() += matrix(out_gradient).transpose() * matrix(in);
-    for (Index n = 0; n < in.batch(); ++n) {
+    for (Index n = 0; n < in.batch() && bias.size() > 0; ++n) {
       for (Index o = 0; o < out_features(); ++o) gradient.bias(o) += out_gradient(n, o);
     }
   }

@@ -1,14 +1,14 @@
 // The protocol of layers, which pools follow too, and what compositions need to know about a layer.
 #pragma once
 
-#include "poolhead/core/buffer.hpp"
+#include "poolhead/nn/mode.hpp"
 #include "poolhead/pool/pool.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
 /// A layer: a value whose members are its parameters and whose calls are const. x, y, dy and dx are views
 /// (FeatureMap or Rows); output_shape(x) is the type and shape of y, a view without data.
-///   make_cache(x)                                          memory for x's shape
+///   make_cache(x), where it matters make_cache(x, mode)     memory for x's shape (see nn/mode.hpp)
 ///   forward(x, y, cache, device)                           fills y and the cache
 ///   backward(x, y, dy, dx, cache, gradient, device)        overwrites dx, adds to gradient
 template <class L, class X = FeatureMap<const float, ChannelsLast>>
@@ -126,6 +126,47 @@ struct LayerCache {
   X shape;
   bool filled = false;
 };
+
+/// f(n, elements) for every sample of x; `streams` times its memory is touched.
+template <Device D, class X, class F>
+void each_sample(const D& device, const X& x, double streams, const F& f) {
+  if (x.batch() == 0) return;
+  const Index count = x.size() / x.batch();
+  const double bytes = streams * static_cast<double>(count) * static_cast<double>(sizeof(*x.data()));
+  parallel_for(device, x.batch(), bytes, [&](Index begin, Index end) {
+    for (Index n = begin; n < end; ++n) f(n, count);
+  });
+}
+
+/// to += from, of one shape.
+template <class To, class From, Device D>
+void add_to(const To& to, const From& from, const D& device) {
+  each_sample(device, to, 3.0, [&](Index n, Index count) {
+    auto* const sum = sample(to, n);
+    const auto* const term = sample(from, n);
+    for (Index i = 0; i < count; ++i) sum[i] += term[i];
+  });
+}
+
+/// to = from, of one shape.
+template <class To, class From, Device D>
+void copy_to(const To& to, const From& from, const D& device) {
+  each_sample(device, to, 2.0,
+              [&](Index n, Index count) { std::copy_n(sample(from, n), count, sample(to, n)); });
+}
+
+/// Throws ValueError where forward has left nothing for backward.
+inline void check_backward(std::string_view type, bool filled, const Mode& mode) {
+  check_filled(type, filled);
+  if (!mode.backward) {
+    fail<ValueError>(type, "::backward: the cache was made for inference, expected one that backward may use");
+  }
+}
+
+/// Throws ValueError where a walk asks for what the cache has not kept.
+inline void check_kept(std::string_view type, std::string_view what, bool kept, std::string_view flag) {
+  if (!kept) fail<ValueError>(type, ": the cache keeps no ", what, ", expected one made with Mode::", flag);
+}
 
 /// The checks of every layer's backward.
 template <class C, class X, class Y, class DY, class DX>

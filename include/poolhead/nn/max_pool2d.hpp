@@ -1,15 +1,15 @@
 // Max pooling over windows.
 #pragma once
 
-#include "poolhead/nn/layer.hpp"
+#include "poolhead/nn/window.hpp"
 #include "poolhead/pool/global_max.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
-/// y[n, c, oh, ow] = max over kh, kw of x[n, c, oh stride + kh, ow stride + kw];   dx gathers dy at each
-/// window's argmax. The output is floor((H - kernel) / stride) + 1 high; rows and columns that no window
-/// reaches are unused. The first maximum of a window wins a tie, and its first NaN wins always. stride defaults
-/// to kernel. torch.nn.MaxPool2d.
+/// y[n, c, oh, ow] = max over kh, kw of x[n, c, oh stride - padding + kh, ow stride - padding + kw];   dx
+/// gathers dy at each window's argmax. The output is floor((H + 2 padding - kernel) / stride) + 1 high, with
+/// ceil_mode rounded up; padding never wins, and places that no window reaches are unused. The first maximum of
+/// a window wins a tie, and its first NaN wins always. stride defaults to kernel. torch.nn.MaxPool2d.
 class MaxPool2d {
  public:
   static constexpr std::string_view name = "MaxPool2d";
@@ -17,30 +17,29 @@ class MaxPool2d {
 
   template <class X>
   struct Cache : detail::LayerCache<X> {
+    Mode mode{};
     detail::Buffer<std::uint8_t> argmax;  ///< per element of y, the place kh * kernel width + kw in its window
   };
 
-  /// Throws ValueError for a kernel or stride below 1, or a window of more than 256 places.
-  explicit MaxPool2d(Extent2d kernel) : MaxPool2d(kernel, kernel) {}
-  MaxPool2d(Extent2d kernel, Extent2d stride) : kernel_(kernel), stride_(stride) {
-    if (kernel.height < 1 || kernel.width < 1 || stride.height < 1 || stride.width < 1 || kernel.height > 256 ||
-        kernel.width > 256 || kernel.height * kernel.width > 256) {
-      detail::fail<ValueError>(name, ": kernel is ", kernel.height, "x", kernel.width, " and stride ",
-                               stride.height, "x", stride.width,
-                               ", expected at least 1 and at most 256 places in a window");
+  /// Throws ValueError for a kernel or stride below 1, a padding above half the kernel, or a window of more
+  /// than 256 places.
+  explicit MaxPool2d(Extent2d kernel, const WindowOptions& options = {}) : windows_(name, kernel, options) {
+    if (kernel.height > 256 || kernel.width > 256 || kernel.height * kernel.width > 256) {
+      detail::fail<ValueError>(name, ": kernel is ", kernel.height, "x", kernel.width,
+                               ", expected at most 256 places in a window");
     }
   }
+  MaxPool2d(Extent2d kernel, Extent2d stride) : MaxPool2d(kernel, WindowOptions{.stride = checked(stride)}) {}
 
   template <class X>
   auto output_shape(const X& x) const {
-    return checked_output(detail::as_input(x), "::output_shape");
+    return windows_.output(name, "::output_shape", x);
   }
   template <class X>
-  auto make_cache(const X& x) const {
-    using Shape = FeatureMap<typename X::Scalar, typename X::Layout>;
-    Cache<Shape> cache;
-    cache.argmax.reserve(checked_output(detail::as_input(x), "::make_cache").size());
-    cache.shape = Shape(nullptr, x.shape());
+  auto make_cache(const X& x, const Mode& mode = Mode::training) const {
+    Cache<decltype(detail::shape_of(x))> cache{{detail::shape_of(x)}, mode, {}};
+    const Index windows = windows_.output(name, "::make_cache", x).size();
+    if (mode.backward) cache.argmax.reserve(windows);
     return cache;
   }
 
@@ -48,10 +47,10 @@ class MaxPool2d {
   void forward(const X& x, const Y& y, C& cache, const D& device = D{}) const {
     const auto in = detail::as_input(x);
     detail::check_shape(name, "::forward", "the shape of the cache", cache.shape, in);
-    detail::check_shape(name, "::forward", "y", y, checked_output(in, "::forward"));
-    each_plane_row(device, y, [&](Index n, Index plane, Index oh) {
-      forward_row(in, y, cache.argmax.data(), n, plane, oh);
-    });
+    detail::check_shape(name, "::forward", "y", y, windows_.output(name, "::forward", in));
+    std::uint8_t* const argmax = cache.mode.backward ? cache.argmax.data() : nullptr;
+    each_plane_row(device, y,
+                   [&](Index n, Index plane, Index oh) { forward_row(in, y, argmax, n, plane, oh); });
     cache.filled = true;
   }
 
@@ -59,7 +58,8 @@ class MaxPool2d {
   void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, MaxPool2d& /*gradient*/,
                 const D& device = D{}) const {
     const auto in = detail::as_input(x);
-    detail::check_shape(name, "::backward", "y", y, checked_output(in, "::backward"));
+    detail::check_shape(name, "::backward", "y", y, windows_.output(name, "::backward", in));
+    detail::check_backward(name, cache.filled, cache.mode);
     detail::check_layer_backward(name, cache, in, y, dy, dx);
     if constexpr (!std::same_as<DX, NoGradient>) {
       const double bytes =
@@ -71,22 +71,10 @@ class MaxPool2d {
   }
 
  private:
-  Extent2d kernel_;
-  Extent2d stride_;
+  detail::Windows windows_;
 
-  template <class T, class L>
-  FeatureMap<T, L> checked_output(const FeatureMap<const T, L>& x, std::string_view call) const {
-    detail::check_input<L>(name, call, x.shape());
-    if (x.height() < kernel_.height || x.width() < kernel_.width || x.depth() != 1) {
-      detail::fail<ShapeError>(name, call, ": x is ", detail::extents(x),
-                               ", expected a height and width of at least ", kernel_.height, "x",
-                               kernel_.width);
-    }
-    FeatureShape shape = x.shape();
-    shape.spatial = {1, (x.height() - kernel_.height) / stride_.height + 1,
-                     (x.width() - kernel_.width) / stride_.width + 1};
-    return {nullptr, shape};
-  }
+  /// 0 would stand for the kernel's.
+  static Extent2d checked(const Extent2d& stride) { return stride == Extent2d{0} ? Extent2d{-1} : stride; }
 
   /// Distances between neighbours: NHWC rows of channels are vectors, NCHW walks one plane at a time.
   template <class L>
@@ -110,10 +98,11 @@ class MaxPool2d {
                    std::uint8_t* argmax, Index n, Index, Index oh) const {
     using A = Accumulator<T>;
     constexpr int N = simd::lanes<A>;
-    using Place = simd::Vec<simd::IntOf<A>, N>;
     const Index channels = x.channels();
+    const detail::Span rows = windows_.rows(oh, x.height());
     for (Index ow = 0; ow < y.width(); ++ow) {
-      const T* const window = x.sample(n) + ((oh * stride_.height) * x.width() + ow * stride_.width) * channels;
+      const detail::Span columns = windows_.columns(ow, x.width());
+      const T* const window = x.sample(n) + (rows.begin * x.width() + columns.begin) * channels;
       const Index out = ((n * y.height() + oh) * y.width() + ow) * channels;
       for (Index c = 0; c < channels; c += N) {
         const int count = static_cast<int>(std::min<Index>(N, channels - c));
@@ -121,19 +110,23 @@ class MaxPool2d {
           return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
         };
         auto best = load(window + c);
-        auto place = simd::zero<Place>();
-        simd::IntOf<A> k = 0;
-        for (Index kh = 0; kh < kernel_.height; ++kh) {
-          for (Index kw = 0; kw < kernel_.width; ++kw, ++k) {
-            const auto value = load(window + (kh * x.width() + kw) * channels + c);
+        auto place = simd::splat<simd::IntOf<A>, N>(
+            static_cast<simd::IntOf<A>>(place_of(rows.begin, oh, columns.begin, ow)));
+        for (Index h = rows.begin; h < rows.end; ++h) {
+          const T* from = window + (h - rows.begin) * x.width() * channels + c;
+          simd::IntOf<A> k = static_cast<simd::IntOf<A>>(place_of(h, oh, columns.begin, ow));
+          for (Index w = columns.begin; w < columns.end; ++w, ++k, from += channels) {
+            const auto value = load(from);
             const auto wins = detail::later_wins(best, value);
             best = simd::select(wins, value, best);
             place = simd::select(wins, simd::splat<simd::IntOf<A>, N>(k), place);
           }
         }
         simd::store_first(y.data() + out + c, best, count);
-        const auto bytes = simd::convert<std::uint8_t>(place);
-        std::memcpy(argmax + out + c, &bytes, static_cast<std::size_t>(count));
+        if (argmax != nullptr) {
+          const auto bytes = simd::convert<std::uint8_t>(place);
+          std::memcpy(argmax + out + c, &bytes, static_cast<std::size_t>(count));
+        }
       }
     }
   }
@@ -141,23 +134,30 @@ class MaxPool2d {
   template <class T>
   void forward_row(const FeatureMap<const T, ChannelsFirst>& x, const FeatureMap<T, ChannelsFirst>& y,
                    std::uint8_t* argmax, Index n, Index plane, Index oh) const {
-    const T* const from = x.sample(n) + plane * x.positions() + oh * stride_.height * x.width();
+    const detail::Span rows = windows_.rows(oh, x.height());
+    const T* const from = x.sample(n) + plane * x.positions();
     const Index out = ((n * y.channels() + plane) * y.height() + oh) * y.width();
     for (Index ow = 0; ow < y.width(); ++ow) {
-      const T* const window = from + ow * stride_.width;
-      T best = window[0];
-      Index place = 0;
-      for (Index kh = 0; kh < kernel_.height; ++kh) {
-        for (Index kw = 0; kw < kernel_.width; ++kw) {
-          const T value = window[kh * x.width() + kw];
+      const detail::Span columns = windows_.columns(ow, x.width());
+      T best = from[rows.begin * x.width() + columns.begin];
+      Index place = place_of(rows.begin, oh, columns.begin, ow);
+      for (Index h = rows.begin; h < rows.end; ++h) {
+        Index k = place_of(h, oh, columns.begin, ow);
+        for (Index w = columns.begin; w < columns.end; ++w, ++k) {
+          const T value = from[h * x.width() + w];
           const bool wins = !(value <= best) && best == best;
           best = wins ? value : best;
-          place = wins ? kh * kernel_.width + kw : place;
+          place = wins ? k : place;
         }
       }
       y.data()[out + ow] = best;
-      argmax[out + ow] = static_cast<std::uint8_t>(place);
+      if (argmax != nullptr) argmax[out + ow] = static_cast<std::uint8_t>(place);
     }
+  }
+
+  /// The number of place (h, w) of x in window (oh, ow).
+  Index place_of(Index h, Index oh, Index w, Index ow) const {
+    return (h - windows_.top(oh)) * windows_.kernel.width + w - windows_.left(ow);
   }
 
   /// Zeroes a sample of dx and adds every dy at its window's argmax.
@@ -168,30 +168,22 @@ class MaxPool2d {
     std::fill_n(dx.sample(n), sample, T(0));
     const std::uint8_t* place = argmax + n * dy.channels() * dy.positions();
     const DT* from = dy.sample(n);
-    const auto scatter = [&](T* window, Index neighbour, Index row) {
-      const Index kh = *place / kernel_.width;
-      T& to = window[kh * row + (*place - kh * kernel_.width) * neighbour];
+    const auto scatter = [&](Index c, Index oh, Index ow) {
+      const Index kh = *place / windows_.kernel.width;
+      const Index h = windows_.top(oh) + kh;
+      const Index w = windows_.left(ow) + *place - kh * windows_.kernel.width;
+      T& to = dx(n, c, h * dx.width() + w);
       to = static_cast<T>(to + *from);
       ++place, ++from;
     };
     if constexpr (channels_last<L>) {
-      for (Index oh = 0; oh < dy.height(); ++oh) {
-        for (Index ow = 0; ow < dy.width(); ++ow) {
-          T* const window =
-              dx.sample(n) + (oh * stride_.height * dx.width() + ow * stride_.width) * dx.channels();
-          for (Index c = 0; c < dx.channels(); ++c)
-            scatter(window + c, dx.channels(), dx.width() * dx.channels());
-        }
-      }
+      for (Index oh = 0; oh < dy.height(); ++oh)
+        for (Index ow = 0; ow < dy.width(); ++ow)
+          for (Index c = 0; c < dx.channels(); ++c) scatter(c, oh, ow);
     } else {
-      for (Index c = 0; c < dx.channels(); ++c) {
-        for (Index oh = 0; oh < dy.height(); ++oh) {
-          for (Index ow = 0; ow < dy.width(); ++ow) {
-            scatter(dx.sample(n) + c * dx.positions() + oh * stride_.height * dx.width() + ow * stride_.width,
-                    1, dx.width());
-          }
-        }
-      }
+      for (Index c = 0; c < dx.channels(); ++c)
+        for (Index oh = 0; oh < dy.height(); ++oh)
+          for (Index ow = 0; ow < dy.width(); ++ow) scatter(c, oh, ow);
     }
   }
 };

@@ -34,7 +34,7 @@ Named<"", L> unprefixed(L layer) {
 
 namespace detail {
 
-/// The name of part I of a composition: its own, else its index.
+/// The name of part I of a composition: its own, else its index (of PartName<void> always).
 template <class Part>
 class PartName {
  public:

@@ -25,7 +25,7 @@ class ReLU {
   void forward(const X& x, const Y& y, Cache& cache, const D& device = D{}) const {
     detail::check_shape(name, "::forward", "the shape of the cache", cache.shape, x);
     detail::check_shape(name, "::forward", "y", y, x);
-    each_row(device, x, [&](Index n, Index count) {
+    detail::each_sample(device, x, 2.0, [&](Index n, Index count) {
       const auto* in = detail::sample(x, n);
       auto* out = detail::sample(y, n);
       for (Index i = 0; i < count; ++i) out[i] = in[i] < 0 ? decltype(in[i] + in[i])(0) : in[i];
@@ -38,24 +38,13 @@ class ReLU {
                 const D& device = D{}) const {
     detail::check_layer_backward(name, cache, x, y, dy, dx);
     if constexpr (!std::same_as<DX, NoGradient>) {
-      each_row(device, x, [&](Index n, Index count) {
+      detail::each_sample(device, x, 2.0, [&](Index n, Index count) {
         const auto* out = detail::sample(y, n);
         const auto* in = detail::sample(dy, n);
         auto* to = detail::sample(dx, n);
         for (Index i = 0; i < count; ++i) to[i] = out[i] <= 0 ? decltype(in[i] + in[i])(0) : in[i];
       });
     }
-  }
-
- private:
-  template <Device D, class X, class F>
-  static void each_row(const D& device, const X& x, const F& f) {
-    if (x.batch() == 0) return;
-    const Index count = x.size() / x.batch();
-    const double bytes = 2.0 * static_cast<double>(count) * static_cast<double>(sizeof(*x.data()));
-    detail::parallel_for(device, x.batch(), bytes, [&](Index begin, Index end) {
-      for (Index n = begin; n < end; ++n) f(n, count);
-    });
   }
 };
 

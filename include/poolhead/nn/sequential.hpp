@@ -8,7 +8,8 @@ namespace poolhead::inline POOLHEAD_ISA {
 /// y = part k(... part 1(part 0(x))); parts are layers, pools and compositions. Parameters are named by the
 /// part's index, as in torch.nn.Sequential, or by its own name (named<"fc">(...)).
 ///
-/// The cache keeps every intermediate once; a layer that works in place (ReLU) shares its input's memory.
+/// The cache keeps every intermediate once, or, for inference, two of them in turn; a layer that works in place
+/// (ReLU) shares its input's memory.
 template <class... Parts>
 class Sequential : public detail::Composition<Parts...> {
   static constexpr std::size_t size = sizeof...(Parts);
@@ -55,6 +56,9 @@ class Sequential : public detail::Composition<Parts...> {
       return overwrites<I + 1>() && is_output<I + 1>();
   }
 
+  struct Outputs {};    // whose memory intermediate outputs
+  struct Gradients {};  // and the gradients there may borrow
+
   template <class Views>
   struct CacheOf;
   template <class... Views>
@@ -62,14 +66,17 @@ class Sequential : public detail::Composition<Parts...> {
     using T = typename std::tuple_element_t<0, std::tuple<Views...>>::Scalar;
     template <std::size_t... I>
     static auto part_caches(std::index_sequence<I...>)
-        -> std::tuple<decltype(std::declval<Part<I>>().make_cache(
-            std::declval<std::tuple_element_t<I, std::tuple<Views...>>>()))...>;
+        -> std::tuple<decltype(detail::make_cache(std::declval<const Part<I>&>(),
+                                                  std::declval<std::tuple_element_t<I, std::tuple<Views...>>>(),
+                                                  Mode{}))...>;
 
     std::tuple<Views...> views;
     decltype(part_caches(std::make_index_sequence<size>{})) parts;
-    std::array<Index, size> offsets{};  // of the outputs of parts 0 .. size - 2 in activations
-    detail::Buffer<T> activations{};
-    mutable std::array<detail::Buffer<T>, 2> gradients{};
+    Mode mode{};
+    std::array<Index, size> output_places{};  // of parts 0 .. size - 2
+    std::array<Index, size> gradient_places{};
+    detail::Intermediates<std::pair<Sequential, Outputs>, T> activations{};
+    detail::Intermediates<std::pair<Sequential, Gradients>, T> gradients{};
     bool filled = false;
   };
 
@@ -80,30 +87,25 @@ class Sequential : public detail::Composition<Parts...> {
   }
 
   template <class X>
-  auto make_cache(const X& x) const {
+  auto make_cache(const X& x, const Mode& mode = Mode::training) const {
     const auto views = chain_of(x);
     auto caches = [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return std::tuple{std::get<I>(parts).make_cache(std::get<I>(views))...};
+      return std::tuple{detail::make_cache(std::get<I>(parts), std::get<I>(views), mode)...};
     }
     (std::make_index_sequence<size>{});
-    CacheOf<std::remove_const_t<decltype(views)>> cache{views, std::move(caches)};
-    Index total = 0;
-    Index largest = 0;
+    CacheOf<std::remove_const_t<decltype(views)>> cache{views, std::move(caches), mode};
     detail::each_index<Tuple>([&](auto i) {
       if constexpr (i + 1 < size) {
-        // Cache lines apart, so that every activation starts aligned.
-        const Index extent = (std::get<i + 1>(views).size() + 63) / 64 * 64;
-        if constexpr (!is_output<i>() && !overwrites<i>()) {
-          cache.offsets[i] = total;
-          total += extent;
-        } else if constexpr (i > 0) {
-          cache.offsets[i] = cache.offsets[i - 1];
-        }
-        largest = std::max(largest, extent);
+        const Index elements = std::get<i + 1>(views).size();
+        if constexpr (!is_output<i>() && !overwrites<i>())
+          cache.output_places[i] = cache.activations.place(elements);
+        else if constexpr (i > 0)
+          cache.output_places[i] = cache.output_places[i - 1];
+        cache.gradient_places[i] = cache.gradients.place(mode.backward ? elements : 0);
       }
     });
-    cache.activations.reserve(total);
-    for (auto& gradient : cache.gradients) gradient.reserve(size > 1 ? largest : 0);
+    cache.activations.allocate(mode.backward, mode.owns_memory);
+    cache.gradients.allocate(mode.keeps_gradients, mode.owns_memory);
     return cache;
   }
 
@@ -123,7 +125,7 @@ class Sequential : public detail::Composition<Parts...> {
     const auto out_gradient = detail::read_only(detail::as_view<const typename X::Scalar>(dy));
     check(cache, in, out, "::backward");
     detail::check_shape(name, "::backward", "dy", out_gradient, out);
-    detail::check_filled(name, cache.filled);
+    detail::check_backward(name, cache.filled, cache.mode);
     if constexpr (!std::same_as<DX, NoGradient>) detail::check_shape(name, "::backward", "dx", dx, in);
     backward_to<0, size - 1>(in, out, out_gradient, dx, cache, gradient, device);
   }
@@ -137,7 +139,7 @@ class Sequential : public detail::Composition<Parts...> {
     if constexpr (is_output<I>())
       return y;
     else
-      return detail::with_data(std::get<I + 1>(cache.views), cache.activations.data() + cache.offsets[I]);
+      return detail::with_data(std::get<I + 1>(cache.views), cache.activations[cache.output_places[I]]);
   }
   template <std::size_t I, class X, class Y, class C, Device D>
   void forward_from(const X& x, const Y& y, C& cache, const D& device) const {
@@ -161,13 +163,46 @@ class Sequential : public detail::Composition<Parts...> {
       const auto in_gradient = gradient_of<I - 1>(cache);
       std::get<I>(parts).backward(detail::read_only(in), out, dy, in_gradient, std::get<I>(cache.parts),
                                   part_gradient, device);
+      // Nobody needs the gradient below a frozen part.
+      if constexpr (requires { std::get<I - 1>(parts).frozen; }) {
+        if (std::get<I - 1>(parts).frozen && std::same_as<DX, NoGradient> && I == Last + 1) return;
+      }
       backward_to<Last, I - 1>(x, y, detail::read_only(in_gradient), dx, cache, gradient, device);
     }
   }
   /// Where the gradient of part I's output stands during backward: two buffers in turn are enough.
   template <std::size_t I, class C>
   auto gradient_of(const C& cache) const {
-    return detail::with_data(std::get<I + 1>(cache.views), cache.gradients[I % 2].data());
+    return detail::with_data(std::get<I + 1>(cache.views), cache.gradients[cache.gradient_places[I]]);
+  }
+
+  // For walks (see nn/walk.hpp).
+
+  /// f(part, its cache).
+  template <class Self, class C, class F>
+  static void visit_caches(Self& self, C& cache, const F& f) {
+    detail::each_index<Tuple>([&](auto i) { f(std::get<i>(self.parts), std::get<i>(cache.parts)); });
+  }
+  /// f(name, part, its output, its cache).
+  template <class Y, class C, class F>
+  void visit_part_outputs(const Y& y, const C& cache, const F& f) const {
+    detail::check_kept(name, "outputs", cache.mode.backward, "backward");
+    detail::each_index<Tuple>([&](auto i) {
+      f(detail::PartName<Part<i>>(i), std::get<i>(parts), detail::read_only(output_of<i>(y, cache)),
+        std::get<i>(cache.parts));
+    });
+  }
+  template <class DY, class C, class F>
+  void visit_part_gradients(const DY& dy, const C& cache, const F& f) const {
+    detail::check_kept(name, "gradients", cache.mode.keeps_gradients, "keeps_gradients");
+    detail::each_index<Tuple>([&](auto i) {
+      const auto& part = std::get<i>(parts);
+      if constexpr (i + 1 == size)
+        f(detail::PartName<Part<i>>(i), part, detail::read_only(dy), std::get<i>(cache.parts));
+      else
+        f(detail::PartName<Part<i>>(i), part, detail::read_only(gradient_of<i>(cache)),
+          std::get<i>(cache.parts));
+    });
   }
 
  private:

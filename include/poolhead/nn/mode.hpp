@@ -1,0 +1,84 @@
+// How a network runs: training, evaluation or inference. Chosen when a cache is made.
+#pragma once
+
+#include "poolhead/core/buffer.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+
+/// What a cache's forward does and leaves behind: network.make_cache(x, Mode::inference).
+///
+/// Calls of a network are const, so training leaves what changes besides the parameters in the cache, too:
+/// update_buffers() brings batch-norm's running statistics up to date after a step, start_step() gives dropout
+/// its numbers before one (see nn/walk.hpp).
+struct Mode {
+  bool trains = true;            ///< batch-norm normalises by the batch, dropout drops
+  bool backward = true;          ///< activations are kept; without it, intermediate outputs share two buffers
+  bool keeps_gradients = false;  ///< so are the gradients at intermediate outputs (see visit_gradients)
+  bool owns_memory = false;      ///< set by compositions for parts whose intermediate outputs live together
+
+  static const Mode training;    ///< the default of make_cache
+  static const Mode evaluation;  ///< running statistics, no dropout, backward
+  static const Mode inference;   ///< evaluation without backward
+  bool operator==(const Mode&) const = default;
+};
+inline constexpr Mode Mode::training{};
+inline constexpr Mode Mode::evaluation{.trains = false};
+inline constexpr Mode Mode::inference{.trains = false, .backward = false};
+
+namespace detail {
+
+/// layer.make_cache(x, mode), of those that every mode suits make_cache(x).
+template <class L, class X>
+auto make_cache(const L& layer, const X& x, const Mode& mode) {
+  if constexpr (requires { layer.make_cache(x, mode); })
+    return layer.make_cache(x, mode);
+  else
+    return layer.make_cache(x);
+}
+
+/// Memory for intermediate outputs, or for the gradients there.
+///
+/// What outlives the call belongs to the cache. What does not is the calling thread's, shared by all layers of
+/// one type: no layer contains its own type, and a composition that has several of one type at work at once
+/// gives them memory of their own (Mode::owns_memory).
+template <class Owner, class T>
+class Intermediates {
+ public:
+  /// Where the next piece of so many elements goes. Pieces that need not last take turns in two places.
+  Index place(Index elements) {
+    const Index extent = (elements + 63) / 64 * 64;  // cache lines apart, so that every piece starts aligned
+    places_.push_back(extent);
+    return static_cast<Index>(places_.size()) - 1;
+  }
+  /// Called when every piece has been placed.
+  void allocate(bool lasts, bool owned) {
+    Index largest = 0;
+    for (const Index extent : places_) largest = std::max(largest, extent);
+    Index end = 0, turn = 0;
+    for (Index& extent : places_) {
+      const Index begin = lasts ? end : turn * largest;
+      end = lasts ? end + extent : end;
+      turn = 1 - turn;
+      extent = begin;
+    }
+    size_ = lasts ? end : std::min<Index>(static_cast<Index>(places_.size()), 2) * largest;
+    owned_ = lasts || owned;
+    if (owned_) memory_.reserve(size_);
+  }
+
+  T* operator[](Index place) const {
+    T* const base = owned_ ? const_cast<T*>(memory_.data()) : workspace<Owner, T>(size_);
+    return base + places_[static_cast<std::size_t>(place)];
+  }
+  /// Elements that the cache itself holds.
+  Index size() const { return memory_.size(); }
+
+ private:
+  std::vector<Index> places_;
+  Index size_ = 0;
+  bool owned_ = false;
+  Buffer<T> memory_;
+};
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
