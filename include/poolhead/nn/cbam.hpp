@@ -32,7 +32,7 @@ class PooledGate {
 
   template <class F, class... Self>
   static void visit_parts(const F& f, Self&... self) {
-    f(detail::PartName<Body>(0), self.body...);
+    f(detail::wrapped_name<Body>(), self.body...);
   }
 
   template <class X>

@@ -35,7 +35,7 @@ class Freezable {
 
   template <class F, class First, class... Others>
   static void visit_parts(const F& f, First& first, Others&... others) {
-    if (!first.layer.empty()) f(std::string_view(), first.layer.front(), others.layer.front()...);
+    if (!first.layer.empty()) f(detail::wrapped_name<L>(), first.layer.front(), others.layer.front()...);
   }
 
   template <class X>

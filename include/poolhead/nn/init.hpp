@@ -56,24 +56,26 @@ struct KaimingNormal {
   double bias(const Random&, std::uint64_t, const Fans&) const { return bias_value; }
 };
 
-/// Fills every "weight" of two axes or more, and every "bias", by the scheme. Each parameter has a stream of
-/// its own, so a network's numbers depend on the seed and on the order of its parameters, and on nothing else.
-/// A bias has the fans of the weight before it. Other parameters keep their values.
+/// Fills every "weight" of two axes or more, and the "bias" that follows one, by the scheme. Each parameter has
+/// a stream of its own, so a network's numbers depend on the seed and on the order of its parameters, and on
+/// nothing else. A bias has the fans of the weight before it. Other parameters keep their values.
 template <class Value, class Scheme>
 void initialise(Value& value, const Scheme& scheme, std::uint64_t seed) {
   const Random root(seed);
   std::uint64_t stream = 0;
   Fans fans{1.0, 1.0};
+  bool connects = false;  // whether the last weight was of two axes or more, and not a norm's
   visit_parameters(value, [&](std::string_view name, auto values) {
     using T = typename decltype(values)::value_type;
     const Random random = root.stream(stream++);
     const auto shape = values.shape();
     const bool weight = name.ends_with("weight") && shape.size() >= 2;
+    if (name.ends_with("weight")) connects = weight;
     if (weight) {
       const double receptive = static_cast<double>(values.size()) / static_cast<double>(shape[0] * shape[1]);
       fans = {static_cast<double>(shape[1]) * receptive, static_cast<double>(shape[0]) * receptive};
     }
-    if (!weight && !name.ends_with("bias")) return;
+    if (!weight && !(connects && name.ends_with("bias"))) return;
     for (std::size_t i = 0; i < values.size(); ++i) {
       values[i] = static_cast<T>(weight ? scheme.weight(random, i, fans) : scheme.bias(random, i, fans));
     }

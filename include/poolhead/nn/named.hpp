@@ -53,6 +53,15 @@ class PartName {
   std::string_view name_;
 };
 
+/// The name of what a wrapper holds: its own, else none, so that the wrapper does not show.
+template <class Part>
+constexpr std::string_view wrapped_name() {
+  if constexpr (requires { Part::part_name; })
+    return Part::part_name;
+  else
+    return {};
+}
+
 template <class Tuple, class F>
 void each_index(const F& f) {
   [&]<std::size_t... I>(std::index_sequence<I...>) { (f(std::integral_constant<std::size_t, I>{}), ...); }

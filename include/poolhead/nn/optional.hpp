@@ -1,7 +1,7 @@
 // A layer that is there or not, as the run decides.
 #pragma once
 
-#include "poolhead/nn/layer.hpp"
+#include "poolhead/nn/named.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
@@ -26,7 +26,7 @@ class Optional {
 
   template <class F, class First, class... Others>
   static void visit_parts(const F& f, First& first, Others&... others) {
-    if (first.has_value()) f(std::string_view(), first.layer.front(), others.layer.front()...);
+    if (first.has_value()) f(detail::wrapped_name<L>(), first.layer.front(), others.layer.front()...);
   }
 
   template <class X>

@@ -32,8 +32,8 @@ class Residual {
 
   template <class F, class... Self>
   static void visit_parts(const F& f, Self&... self) {
-    f(detail::PartName<Branch>(0), self.branch...);
-    f(detail::PartName<Shortcut>(1), self.shortcut...);
+    f(detail::wrapped_name<Branch>(), self.branch...);
+    f(detail::wrapped_name<Shortcut>(), self.shortcut...);
   }
 
   template <class X>
@@ -103,7 +103,7 @@ class Residual {
   }
 };
 
-/// residual(unprefixed(sequential(...)), shortcut).
+/// residual(sequential(...), shortcut).
 template <class Branch, class Shortcut>
 Residual<Branch, Shortcut> residual(Branch branch, Shortcut shortcut) {
   static_assert(!detail::backward_reads_output<Branch>,

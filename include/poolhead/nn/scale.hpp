@@ -42,7 +42,7 @@ class Scale {
 
   template <class F, class... Self>
   static void visit_parts(const F& f, Self&... self) {
-    f(std::string_view(), self.gate...);
+    f(detail::wrapped_name<Gate>(), self.gate...);
   }
 
   template <class X>

@@ -163,10 +163,6 @@ class Sequential : public detail::Composition<Parts...> {
       const auto in_gradient = gradient_of<I - 1>(cache);
       std::get<I>(parts).backward(detail::read_only(in), out, dy, in_gradient, std::get<I>(cache.parts),
                                   part_gradient, device);
-      // Nobody needs the gradient below a frozen part.
-      if constexpr (requires { std::get<I - 1>(parts).frozen; }) {
-        if (std::get<I - 1>(parts).frozen && std::same_as<DX, NoGradient> && I == Last + 1) return;
-      }
       backward_to<Last, I - 1>(x, y, detail::read_only(in_gradient), dx, cache, gradient, device);
     }
   }
