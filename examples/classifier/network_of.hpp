@@ -1,8 +1,6 @@
 // Wraps one network type; included where a network is compiled.
 #pragma once
 
-#define EIGEN_USE_THREADS
-
 #include "network.hpp"
 
 #include <poolhead/nn/init.hpp>

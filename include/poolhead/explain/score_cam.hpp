@@ -24,8 +24,8 @@ inline HeatMaps resize_maps(const HeatMaps& maps, Index height, Index width) {
 /// paper's baseline score, the same for all k, cancels in the softmax.
 ///
 /// score(view) gives the class's score for one image like x. Wang et al., Score-CAM, 2020.
-template <class T, class L, class U, class Score>
-HeatMaps score_cam(const FeatureMap<T, L>& x, const FeatureMap<U, L>& a, const Score& score) {
+template <class T, class L, class U, class M, class Score>
+HeatMaps score_cam(const FeatureMap<T, L>& x, const FeatureMap<U, M>& a, const Score& score) {
   using Scalar = typename FeatureMap<T, L>::Scalar;
   if (x.batch() != 1 || a.batch() != 1) {
     detail::fail<ShapeError>("score_cam: x has ", x.batch(), " samples and a ", a.batch(), ", expected 1 each");
