@@ -8,7 +8,7 @@
 
 namespace {
 
-constexpr double width = 420, height = 260, left = 46, right = 12, top = 10, bottom = 30;
+constexpr double width = 420, height = 260, left = 54, right = 12, top = 10, bottom = 36;
 
 /// A step of 1, 2 or 5 times a power of ten, such that about count of them cover the range.
 double nice_step(double range, int count) {
@@ -58,7 +58,12 @@ std::string line_chart(const std::string& title, const std::vector<Series>& seri
     }
   }
   if (!(least <= largest)) least = 0.0, largest = 1.0;
-  if (largest - least < 1e-9) least -= 0.05, largest += 0.05;
+  if (!(largest - least > 1e-9 * std::abs(largest))) {
+    // A line that stays where it is: room around it, of its own size.
+    const double room = largest != 0.0 ? 0.5 * std::abs(largest) : 0.5;
+    least -= room;
+    largest += room;
+  }
   const double step = nice_step(largest - least, 4);
   const double low = std::floor(least / step) * step, high = std::ceil(largest / step) * step;
   const auto x = [&](double epoch) {
@@ -88,10 +93,10 @@ std::string line_chart(const std::string& title, const std::vector<Series>& seri
   const double each = epochs <= 8 ? 1.0 : std::max(1.0, nice_step(last, 6));
   for (double epoch = each; epoch <= last; epoch += each) {
     svg += format("<text class=\"tick\" x=\"%.1f\" y=\"%g\" text-anchor=\"middle\">%g</text>", x(epoch),
-                  height - 14, epoch);
+                  height - 20, epoch);
   }
   svg += format("<text class=\"tick\" x=\"%g\" y=\"%g\" text-anchor=\"middle\">epoch</text>",
-                (left + width - right) / 2, height - 1);
+                (left + width - right) / 2, height - 4);
   for (const Series& one : series) {
     std::string path, dots;
     bool pen_down = false;

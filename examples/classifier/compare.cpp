@@ -42,8 +42,8 @@ std::string table(const std::vector<Comparison>& rows) {
   std::string text = format("%-18s %12s %10s %8s %6s %10s %9s\n", "head", "parameters", "accuracy", "spread",
                             "seeds", "s/epoch", "peak MiB");
   for (const Comparison& row : rows) {
-    text += format("%-18s %12td %8.2f %% %8.2f %6zu %10.1f %9.0f\n", row.pool.c_str(), row.parameters,
-                   100.0 * row.mean(), 100.0 * row.spread(), row.accuracies.size(), row.seconds_per_epoch,
+    text += format("%-18s %12td %8.2f %% %8s %6zu %10.1f %9.0f\n", row.pool.c_str(), row.parameters,
+                   100.0 * row.mean(), spread_text(row).c_str(), row.accuracies.size(), row.seconds_per_epoch,
                    row.peak_megabytes);
   }
   return text;

@@ -15,3 +15,6 @@ struct Comparison {
   /// The standard deviation of the accuracies (n - 1), 0 of a single one.
   double spread() const;
 };
+
+/// The spread in per cent, "-" of a single seed.
+std::string spread_text(const Comparison& one);

@@ -219,6 +219,7 @@ int parse_and_run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);  // whoever follows a log sees each line at once
   try {
     return parse_and_run(argc, argv);
   } catch (const std::exception& error) {

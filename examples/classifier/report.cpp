@@ -25,6 +25,10 @@ double Comparison::spread() const {
   return std::sqrt(squares / static_cast<double>(accuracies.size() - 1));
 }
 
+std::string spread_text(const Comparison& one) {
+  return one.accuracies.size() < 2 ? "-" : format("%.2f", 100.0 * one.spread());
+}
+
 std::vector<std::pair<std::string, std::string>> option_list(const TrainOptions& options) {
   std::vector<std::pair<std::string, std::string>> list;
   const auto json = to_json(options);
@@ -120,7 +124,9 @@ class Page {
     }
     double seconds = 0.0;
     for (const Epoch& epoch : r_.history) seconds += epoch.seconds;
-    if (!r_.history.empty()) tile(duration(seconds), format("training, %zu epochs", r_.history.size()));
+    if (!r_.history.empty())
+      tile(duration(seconds),
+           format("training, %zu epoch%s", r_.history.size(), r_.history.size() == 1 ? "" : "s"));
     html_ += "</div>\n";
   }
 
@@ -135,8 +141,8 @@ class Page {
     for (const Comparison& one : r_.comparison) {
       html_ +=
           "<tr><td>" + escaped(one.pool) +
-          format("</td><td>%td</td><td>%.2f %%</td><td>%.2f</td><td>%zu</td><td>%.1f</td><td>%.0f</td></tr>\n",
-                 one.parameters, 100.0 * one.mean(), 100.0 * one.spread(), one.accuracies.size(),
+          format("</td><td>%td</td><td>%.2f %%</td><td>%s</td><td>%zu</td><td>%.1f</td><td>%.0f</td></tr>\n",
+                 one.parameters, 100.0 * one.mean(), spread_text(one).c_str(), one.accuracies.size(),
                  one.seconds_per_epoch, one.peak_megabytes);
       accuracy.push_back({one.pool, one.mean(), one.spread(), percent(one.mean())});
       time.push_back({one.pool, one.seconds_per_epoch, 0.0, format("%.1f s", one.seconds_per_epoch)});
@@ -242,12 +248,11 @@ class Page {
       return close();
     }
     const std::string layer(network_info(r_.network->card.options.model).features);
-    html_ +=
-        "<p class=\"faint\">" +
-        escaped(format("%zu of %td are wrong. Right beside each image: Grad-CAM of the wrong answer at layer ",
-                       wrong.size(), r_.outputs->size()) +
-                layer + ", dark violet for nothing, yellow for what spoke most for it.") +
-        "</p>\n<div class=\"pictures\">\n";
+    html_ += "<p class=\"faint\">" +
+             escaped(format("%zu of %td are wrong. Beside each image: Grad-CAM of the wrong answer at layer ",
+                            wrong.size(), r_.outputs->size()) +
+                     layer + ", dark violet for nothing, yellow for what spoke most for it.") +
+             "</p>\n<div class=\"pictures\">\n";
     for (std::size_t i = 0; i < std::min(shown, wrong.size()); ++i) {
       const ph::Index index = wrong[i].second;
       const auto one = one_of(r_.data->validation, index);
@@ -294,7 +299,7 @@ class Page {
     open("options", "Options and versions");
     html_ += "<dl>\n";
     const auto line = [&](const std::string& name, const std::string& value) {
-      html_ += "<dt>" + escaped(name) + "</dt><dd>" + escaped(value) + "</dd>\n";
+      html_ += "<div><dt>" + escaped(name) + "</dt><dd>" + escaped(value) + "</dd></div>\n";
     };
     for (const auto& [name, value] : r_.options) line(name, value);
     line("poolhead",

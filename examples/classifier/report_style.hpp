@@ -48,13 +48,14 @@ th:first-child, td:first-child { text-align: left; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 232px), 1fr)); gap: 14px; }
 .picture { margin: 0; font-size: .85rem; }
 .picture div { display: flex; gap: 4px; }
-.picture img { width: 50%; min-width: 0; aspect-ratio: var(--aspect, 1); image-rendering: pixelated; border-radius: 4px; }
+.picture img { width: calc(50% - 2px); height: auto; min-width: 0; aspect-ratio: var(--aspect, 1); image-rendering: pixelated; border-radius: 4px; }
 .picture figcaption { font-weight: 400; font-size: .85rem; margin: 4px 0 0; }
 .layers { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); gap: 16px; }
 .layers figure { margin: 0; }
-.layers img { width: 100%; image-rendering: pixelated; border-radius: 4px; display: block; }
+.layers img { width: 100%; height: auto; image-rendering: pixelated; border-radius: 4px; display: block; }
 .layers figcaption { margin: 4px 0 0; font-weight: 400; }
-dl { display: grid; grid-template-columns: max-content 1fr; gap: 2px 16px; margin: 0; font-size: .9rem; }
-dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
+dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 250px), 1fr)); gap: 2px 24px; margin: 0; font-size: .9rem; }
+dl div { display: flex; justify-content: space-between; gap: 12px; border-bottom: 1px solid var(--rule); padding: 2px 0; }
+dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; text-align: right; }
 @media print { body { background: none; } section, .tile { break-inside: avoid; } }
 )css";

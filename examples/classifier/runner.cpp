@@ -8,8 +8,12 @@
 using Rows = ph::Rows<float>;
 
 struct GradientRunner::Parts {
-  // Threads share a batch by samples; with batch-norm, which looks at all of them, within each layer.
+  // Threads share a batch by samples; within each layer with batch-norm, which looks at all of them, and where
+  // there are so many parameters that a gradient for each block of samples would cost more than it saves.
   ph::DataParallel<Network, Images> by_samples;
+  static bool whole_batch(const Network& network) {
+    return network.model().has_buffers || ph::parameter_count(network) > 1'000'000;
+  }
 
   struct Whole {
     Network::Cache cache;
@@ -35,7 +39,7 @@ GradientRunner::~GradientRunner() = default;
 ph::LossSum GradientRunner::run(Network& network, const Batch& batch, std::uint64_t step, Network& gradient,
                                 const Network::Device& device) {
   const Images& x = batch.images();
-  if (!network.model().has_buffers) {
+  if (!Parts::whole_batch(network)) {
     parts_->by_samples.set_step(step);
     return parts_->by_samples.gradient(network, x, batch.labels(), gradient, device);
   }
