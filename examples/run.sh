@@ -11,5 +11,5 @@ install_packages g++ make cmake libeigen3-dev libcli11-dev nlohmann-json3-dev zl
 # A compiler newer than we know may warn of more; that is no reason not to run.
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPOOLHEAD_NATIVE=ON -DPOOLHEAD_WERROR=OFF \
   -DPOOLHEAD_BUILD_TESTS=OFF -DPOOLHEAD_BUILD_BENCH=OFF
-cmake --build "$build" --parallel "$(getconf _NPROCESSORS_ONLN)"
+cmake --build "$build" --target poolhead_classifier --parallel "$(getconf _NPROCESSORS_ONLN)"
 exec "$build/examples/poolhead_classifier" "$@"

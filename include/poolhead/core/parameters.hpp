@@ -91,9 +91,9 @@ ParameterView<const T> view_parameter(const Eigen::Tensor<T, Rank, Options, I>& 
   return {tensor.data(), shape};
 }
 
-/// What a walk hands out: what optimizers learn, or all that a checkpoint holds (state: buffers, such as the
-/// running statistics of batch-norm, and frozen parameters, too).
-enum class Walk { parameters, state };
+/// What a walk hands out: what optimizers learn; what training changes otherwise (the running statistics of
+/// batch-norm); or all that a checkpoint holds, frozen parameters, too.
+enum class Walk { parameters, buffers, state };
 
 // Four kinds of values: leaves list members in parameters(), and in buffers() what is not learned; leaves whose
 // tensors have other shapes in PyTorch, or are known at run time only, hand out views (visit_views, and
@@ -114,9 +114,10 @@ void visit(ParameterName& name, const F& f, First& first, Others&... others) {
     std::apply([&](const auto&... member) { (one(member), ...); }, members);
   };
   if constexpr (requires { Value::parameters(); }) {
-    visit_members(Value::parameters());
-    if constexpr (walk == Walk::state && requires { Value::buffers(); }) visit_members(Value::buffers());
+    if constexpr (walk != Walk::buffers) visit_members(Value::parameters());
+    if constexpr (walk != Walk::parameters && requires { Value::buffers(); }) visit_members(Value::buffers());
   } else if constexpr (requires { Value::has_parameter_views; }) {
+    if constexpr (walk == Walk::buffers) return;
     const auto each = [&](std::string_view part, const auto&... views) {
       name.with(part, [&] { f(std::string_view(name), views...); });
     };
@@ -162,6 +163,13 @@ template <class Value, class F>
 void visit_state(Value& value, const F& f) {
   detail::ParameterName name;
   detail::visit<detail::Walk::state>(name, f, value);
+}
+
+/// visit_state of the buffers alone.
+template <class Value, class F>
+void visit_buffers(Value& value, const F& f) {
+  detail::ParameterName name;
+  detail::visit<detail::Walk::buffers>(name, f, value);
 }
 
 /// Walks several values of one type together: f(name, values of the first, values of the second, ...). An

@@ -14,57 +14,105 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
+namespace detail {
+
+/// One tensor of a network, whatever its scalar: what the walk over a network's type leaves for plain code.
+struct NetworkTensor {
+  std::string name;
+  DType dtype;
+  std::vector<Index> shape;
+  void* data;
+};
+
+/// All that a checkpoint of the network holds, in the order of visit_state, names after prefix. Of a const
+/// network nothing is written.
+template <class Network>
+std::vector<NetworkTensor> state_tensors(Network& network, std::string_view prefix = {}) {
+  std::vector<NetworkTensor> list;
+  visit_state(network, [&](std::string_view name, auto values) {
+    using T = typename decltype(values)::value_type;
+    list.push_back({message(prefix, name),
+                    dtype_of<T>(),
+                    {values.shape().begin(), values.shape().end()},
+                    const_cast<T*>(values.data())});
+  });
+  return list;
+}
+
+inline StoredTensor store_network_tensor(const NetworkTensor& from) {
+  StoredTensor tensor{from.dtype, from.shape, {}};
+  const auto* const bytes = static_cast<const std::byte*>(from.data);
+  tensor.bytes.assign(bytes, bytes + *stored_size(from.dtype, from.shape));
+  return tensor;
+}
+
+/// The file's tensors, of those whose names begin with prefix, replace the network's. All or nothing; see
+/// load_parameters. path is for messages.
+inline void assign_network_tensors(const std::string& path, const TensorFile& file,
+                                   std::span<const NetworkTensor> network, std::string_view prefix = {}) {
+  std::string problems;
+  const auto report = [&](const auto&... parts) {
+    problems += message(problems.empty() ? ": " : "; ", parts...);
+  };
+  std::set<std::string_view> known;
+  for (const NetworkTensor& own : network) {
+    known.insert(own.name);
+    const auto found = file.tensors.find(own.name);
+    if (found == file.tensors.end())
+      report("missing ", own.name);
+    else if (found->second.shape != own.shape)
+      report(own.name, " is ", std::span(found->second.shape), ", expected ", std::span(own.shape));
+    else if ((found->second.dtype == DType::i64) != (own.dtype == DType::i64))
+      report(own.name, " is ", dtype_info(found->second.dtype).name, ", expected ", dtype_info(own.dtype).name);
+  }
+  for (const auto& [name, tensor] : file.tensors) {
+    if (name.starts_with(prefix) && !known.contains(name)) report("unexpected ", in_quotes(name));
+  }
+  if (!problems.empty()) fail<FileError>(path, problems);
+
+  for (const NetworkTensor& own : network) {
+    const StoredTensor& tensor = file.tensors.find(own.name)->second;
+    const auto copy = [&]<class T>(T* data) {
+      copy_values(tensor, std::span<T>(data, *stored_size(own.dtype, own.shape) / sizeof(T)));
+    };
+    switch (own.dtype) {
+      case DType::f16:
+        copy(static_cast<Eigen::half*>(own.data));
+        break;
+      case DType::bf16:
+        copy(static_cast<Eigen::bfloat16*>(own.data));
+        break;
+      case DType::f32:
+        copy(static_cast<float*>(own.data));
+        break;
+      case DType::f64:
+        copy(static_cast<double*>(own.data));
+        break;
+      case DType::i64:
+        copy(static_cast<std::int64_t*>(own.data));
+        break;
+    }
+  }
+}
+
+}  // namespace detail
+
 /// Adds every parameter and buffer of value to file under its name, after prefix ("optimizer."), in its own
 /// scalar type and with PyTorch's shape. Throws ValueError where the file has the name already.
 template <class Value>
 void store_state(TensorFile& file, const Value& value, std::string_view prefix = {}) {
-  visit_state(value, [&](std::string_view name, auto values) {
-    using T = typename decltype(values)::value_type;
-    const auto tensor = store_tensor(std::span<const T>(values.data(), values.size()), values.shape());
-    if (!file.tensors.emplace(detail::message(prefix, name), tensor).second) {
-      detail::fail<ValueError>("save_parameters: two parameters are called ", prefix, name);
+  for (const detail::NetworkTensor& tensor : detail::state_tensors(value, prefix)) {
+    if (!file.tensors.emplace(tensor.name, detail::store_network_tensor(tensor)).second) {
+      detail::fail<ValueError>("save_parameters: two parameters are called ", tensor.name);
     }
-  });
+  }
 }
 
-/// Replaces every parameter and buffer of value by the file's tensor of its name after prefix, converted to the
-/// value's scalar type. Tensors whose names do not begin with prefix are another value's.
-///
-/// All or nothing: throws FileError about source, naming every parameter that is missing, unexpected,
-/// mis-shaped or not a floating tensor, before anything is changed.
+/// Replaces every parameter and buffer of value by the file's tensor of its name after prefix; tensors whose
+/// names do not begin with prefix are another value's. Otherwise as load_parameters; source is for messages.
 template <class Value>
 void restore_state(const TensorFile& file, Value& value, std::string_view prefix, const std::string& source) {
-  std::string problems;
-  const auto report = [&](const auto&... parts) {
-    problems += detail::message(problems.empty() ? ": " : "; ", parts...);
-  };
-
-  std::set<std::string, std::less<>> known;
-  visit_state(value, [&](std::string_view name, auto values) {
-    const std::string full = detail::message(prefix, name);
-    known.insert(full);
-    const auto found = file.tensors.find(full);
-    if (found == file.tensors.end()) return report("missing ", full);
-    const StoredTensor& tensor = found->second;
-    if (!std::ranges::equal(tensor.shape, values.shape())) {
-      return report(full, " is ", std::span(tensor.shape), ", expected ", values.shape());
-    }
-    using T = typename decltype(values)::value_type;
-    if ((tensor.dtype == DType::i64) != (dtype_of<T>() == DType::i64)) {
-      return report(full, " is ", detail::dtype_info(tensor.dtype).name, ", expected ",
-                    detail::dtype_info(dtype_of<T>()).name);
-    }
-  });
-  for (const auto& [name, tensor] : file.tensors) {
-    if (name.starts_with(prefix) && !known.contains(name)) report("unexpected ", detail::in_quotes(name));
-  }
-  if (!problems.empty()) detail::fail<FileError>(source, problems);
-
-  visit_state(value, [&](std::string_view name, auto values) {
-    using T = typename decltype(values)::value_type;
-    copy_values(file.tensors.find(detail::message(prefix, name))->second,
-                std::span<T>(values.data(), values.size()));
-  });
+  detail::assign_network_tensors(source, file, detail::state_tensors(value, prefix), prefix);
 }
 
 /// Writes every parameter and buffer of network to a safetensors file (see store_state). metadata is stored
@@ -77,11 +125,14 @@ void save_parameters(const std::filesystem::path& path, const Network& network,
   write_safetensors(path, file);
 }
 
-/// Replaces every parameter and buffer of network by those of a safetensors file, all or nothing (see
-/// restore_state). Throws for malformed files as read_safetensors does.
+/// Replaces every parameter and buffer of network by the tensor of its name, converted to the network's scalar
+/// type.
+///
+/// All or nothing: throws FileError, naming every parameter that is missing, unexpected, mis-shaped or not a
+/// floating tensor, before anything is changed. Throws for malformed files as read_safetensors does.
 template <class Network>
 void load_parameters(const std::filesystem::path& path, Network& network) {
-  restore_state(read_safetensors(path), network, "", path.string());
+  detail::assign_network_tensors(path.string(), read_safetensors(path), detail::state_tensors(network));
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA

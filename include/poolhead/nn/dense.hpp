@@ -6,6 +6,64 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
+namespace detail {
+
+template <class U>
+auto row_matrix(const Rows<U>& rows) {
+  using Plain = Eigen::Matrix<std::remove_const_t<U>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  using Mapped = std::conditional_t<std::is_const_v<U>, const Plain, Plain>;
+  return Eigen::Map<Mapped, 0, Eigen::OuterStride<>>(rows.data(), rows.batch(), rows.features(),
+                                                     Eigen::OuterStride<>(rows.stride()));
+}
+
+/// f(first, count) for blocks of 64 of all items, a size that makes the result the same bits for every number
+/// of threads. A product reads `others` once for a block; its arithmetic is worth about a byte per 4 flops.
+template <class D, class F>
+void each_dense_block(const D& device, Index all, Index others, const F& f) {
+  constexpr Index block = 64;
+  const double bytes = 0.5 * static_cast<double>(block * others);
+  parallel_for(device, (all + block - 1) / block, bytes, [&](Index begin, Index end) {
+    for (Index b = begin; b < end; ++b) f(b * block, std::min(block, all - b * block));
+  });
+}
+
+/// y = x weight^T + bias; bias may be null.
+template <class T, Device D>
+void dense_forward(const Rows<const T>& x, const Rows<const T>& weight, const T* bias, const Rows<T>& y,
+                   const D& device) {
+  each_dense_block(device, x.batch(), weight.size(), [&](Index first, Index count) {
+    auto result = row_matrix(y.samples(first, count));
+    if (bias != nullptr)
+      result.rowwise() = row_matrix(Rows<const T>(bias, 1, y.features())).row(0);
+    else
+      result.setZero();
+    result.noalias() += row_matrix(x.samples(first, count)) * row_matrix(weight).transpose();
+  });
+}
+
+/// dx = dy weight.
+template <class T, Device D>
+void dense_backward(const Rows<const T>& weight, const Rows<const T>& dy, const Rows<T>& dx, const D& device) {
+  each_dense_block(device, dy.batch(), weight.size(), [&](Index first, Index count) {
+    row_matrix(dx.samples(first, count)).noalias() = row_matrix(dy.samples(first, count)) * row_matrix(weight);
+  });
+}
+
+/// dweight += dy^T x; dbias += sum of dy's rows, where there is a bias.
+template <class T, Device D>
+void dense_gradient(const Rows<const T>& x, const Rows<const T>& dy, const Rows<T>& dweight, T* dbias,
+                    const D& device) {
+  if (x.batch() == 0) return;
+  each_dense_block(device, dweight.batch(), x.size(), [&](Index first, Index count) {
+    row_matrix(dweight.samples(first, count)).noalias() +=
+        row_matrix(dy.columns(first, count)).transpose() * row_matrix(x);
+    for (Index n = 0; n < dy.batch() && dbias != nullptr; ++n)
+      for (Index o = first; o < first + count; ++o) dbias[o] += dy(n, o);
+  });
+}
+
+}  // namespace detail
+
 struct DenseOptions {
   bool bias = true;
 };
@@ -58,14 +116,7 @@ class Dense {
     const auto out = detail::as_rows<T>(y);
     detail::check_shape(name, "::forward", "the shape of the cache", cache.shape, in);
     detail::check_rows(name, "::forward", "y", out, in.batch(), out_features());
-    each_block(device, in.batch(), [&](Index first, Index count) {
-      auto result = matrix(out.samples(first, count));
-      if (bias.size() > 0)
-        result.rowwise() = vector(bias);
-      else
-        result.setZero();
-      result.noalias() += matrix(in.samples(first, count)) * weights(*this).transpose();
-    });
+    detail::dense_forward<T>(in, weights(*this), bias.size() > 0 ? bias.data() : nullptr, out, device);
     cache.filled = true;
   }
 
@@ -81,55 +132,21 @@ class Dense {
     if constexpr (!std::same_as<DX, NoGradient>) {
       const auto in_gradient = detail::as_rows<T>(dx);
       detail::check_rows(name, "::backward", "dx", in_gradient, in.batch(), in_features());
-      each_block(device, in.batch(), [&](Index first, Index count) {
-        matrix(in_gradient.samples(first, count)).noalias() =
-            matrix(out_gradient.samples(first, count)) * weights(*this);
-      });
+      detail::dense_backward<T>(weights(*this), out_gradient, in_gradient, device);
     }
-    if (in.batch() == 0) return;
-    weights(gradient).noalias() += matrix(out_gradient).transpose() * matrix(in);
-    for (Index n = 0; n < in.batch() && bias.size() > 0; ++n) {
-      for (Index o = 0; o < out_features(); ++o) gradient.bias(o) += out_gradient(n, o);
-    }
+    detail::dense_gradient<T>(in, out_gradient, Rows<T>(gradient.weight.data(), out_features(), in_features()),
+                              bias.size() > 0 ? gradient.bias.data() : nullptr, device);
   }
 
  private:
-  using Matrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-  // Rows go through the product in blocks of fixed size, so that the number of threads changes no bit.
-  static constexpr Index block = 64;
-
   template <class X>
   auto checked(const X& x, std::string_view call) const {
     const auto in = detail::as_rows<const T>(x);
     detail::check_rows(name, call, "x", in, in.batch(), in_features());
     return in;
   }
-  template <class U>
-  static auto matrix(const Rows<U>& rows) {
-    using Plain = std::conditional_t<std::is_const_v<U>, const Matrix, Matrix>;
-    return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(rows.data(), rows.batch(), rows.features(),
-                                                      Eigen::OuterStride<>(rows.stride()));
-  }
-  static auto weights(const Dense& dense) {
-    return Eigen::Map<const Matrix>(dense.weight.data(), dense.out_features(), dense.in_features());
-  }
-  static auto weights(Dense& dense) {
-    return Eigen::Map<Matrix>(dense.weight.data(), dense.out_features(), dense.in_features());
-  }
-  static auto vector(const Eigen::Tensor<T, 1, Eigen::RowMajor>& v) {
-    return Eigen::Map<const Eigen::RowVector<T, Eigen::Dynamic>>(v.data(), v.size());
-  }
-  static auto vector(Eigen::Tensor<T, 1, Eigen::RowMajor>& v) {
-    return Eigen::Map<Eigen::RowVector<T, Eigen::Dynamic>>(v.data(), v.size());
-  }
-  template <Device D, class F>
-  void each_block(const D& device, Index batch, const F& f) const {
-    // A product reads each of its weights once for a block; its arithmetic is worth about a byte per 4 flops.
-    const double bytes = 0.5 * static_cast<double>(block * weight.size());
-    detail::parallel_for(device, (batch + block - 1) / block, bytes, [&](Index begin, Index end) {
-      for (Index b = begin; b < end; ++b) f(b * block, std::min(block, batch - b * block));
-    });
+  static Rows<const T> weights(const Dense& dense) {
+    return {dense.weight.data(), dense.out_features(), dense.in_features()};
   }
 };
 
