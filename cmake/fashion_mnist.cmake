@@ -6,7 +6,7 @@
 cmake_minimum_required(VERSION 3.21)
 
 if(NOT DEFINED DIRECTORY)
-  set(DIRECTORY ${CMAKE_CURRENT_LIST_DIR}/../data/fashion-mnist)
+  set(DIRECTORY ${CMAKE_CURRENT_LIST_DIR}/../build/data/fashion-mnist)
 endif()
 if(NOT DEFINED ADDRESS)
   set(ADDRESS http://fashion-mnist.s3-website.eu-central-1.amazonaws.com)
@@ -50,12 +50,14 @@ foreach(name sum IN ZIP_LISTS names sums)
   if(right)
     file(RENAME ${file}.part ${file})
     message(STATUS "${file}: verified")
-  elseif(NOT code EQUAL 0)
+  elseif(code EQUAL 22 OR code EQUAL 33 OR code EQUAL 0)
+    # The server refuses to go on from here, or did, from wrong bytes: only a new beginning can end well.
+    file(REMOVE ${file}.part)
+    message(FATAL_ERROR "${ADDRESS}/${name} did not give the published file, whose MD5 sum is ${sum}. Run this again; "
+                        "what came is removed.")
+  else()
     string(STRIP "${reason}" reason)
     message(FATAL_ERROR "${ADDRESS}/${name} could not be downloaded (${reason}). What came is kept: run this again to go on.")
-  else()
-    file(REMOVE ${file}.part)  # to go on from wrong bytes would never end well
-    message(FATAL_ERROR "${ADDRESS}/${name} is not the published file: its MD5 sum is not ${sum}. Run this again.")
   endif()
 endforeach()
 message(STATUS "Fashion-MNIST is in ${DIRECTORY}")

@@ -1,4 +1,5 @@
 // explain and layers: pictures of where a network looks and of what its layers hold.
+#include "progress.hpp"
 #include "trained.hpp"
 
 #include <poolhead/explain/render.hpp>
@@ -43,15 +44,15 @@ int explain(const ExplainCommand& command) {
   const auto target = class_of(command.target, names);
   const std::string layer = command.layer.empty() ? default_layer(trained) : command.layer;
   const bool all = command.method == "all";
-  const auto images = images_for(trained, command);
+  std::string text;
   std::vector<std::pair<fs::path, ph::Picture>> files;
-  for (const NamedImage& one : images) {
+  for (const NamedImage& one : images_for(trained, command)) {
     Explainer explainer(trained, one.image, target);
     const auto shown = static_cast<std::size_t>(explainer.target()),
                answer = static_cast<std::size_t>(explainer.answer());
-    std::printf("%s: answer %s (%.2f %%)%s%s, map of %s at %s\n", one.name.c_str(), names[answer].c_str(),
-                100.0 * explainer.probabilities()[answer], one.labelled ? ", truth " : "",
-                one.labelled ? names[one.image.labels[0]].c_str() : "", names[shown].c_str(), layer.c_str());
+    text += format("%s: answer %s (%.2f %%)%s%s, map of %s at %s\n", one.name.c_str(), names[answer].c_str(),
+                   100.0 * explainer.probabilities()[answer], one.labelled ? ", truth " : "",
+                   one.labelled ? names[one.image.labels[0]].c_str() : "", names[shown].c_str(), layer.c_str());
     const ph::Picture picture = magnified(one.picture, least_width);
     for (const std::string& method : all ? explain_methods() : std::vector{command.method}) {
       ph::HeatMaps map;
@@ -65,38 +66,38 @@ int explain(const ExplainCommand& command) {
       files.emplace_back(fs::path(command.out) / (one.name + "-" + method + ".png"), ph::overlay(picture, map));
     }
   }
-  // Nothing is written before everything has worked.
+  // Nothing is written or said before everything has worked.
   make_directory(command.out);
   for (const auto& file : files) {
     ph::write_png(file.first, file.second);
-    std::printf("  %s\n", file.first.c_str());
+    text += "  " + file.first.string() + "\n";
   }
+  std::printf("%s", text.c_str());
   return done;
 }
 
 int layers(const LayersCommand& command) {
   const TrainedNetwork trained = load(command);
   const std::string layer = command.layer.empty() ? default_layer(trained) : command.layer;
+  std::string text;
   std::vector<std::pair<fs::path, ph::Picture>> files;
-  std::vector<std::string> lines;
   for (const NamedImage& one : images_for(trained, command)) {
     const Explainer explainer(trained, one.image);
     const auto answer = static_cast<std::size_t>(explainer.answer());
-    std::printf("%s: answer %s%s%s\n", one.name.c_str(), trained.card.class_names[answer].c_str(),
-                one.labelled ? ", truth " : "",
-                one.labelled ? trained.card.class_names[one.image.labels[0]].c_str() : "");
+    text += format("%s: answer %s%s%s\n", one.name.c_str(), trained.card.class_names[answer].c_str(),
+                   one.labelled ? ", truth " : "",
+                   one.labelled ? trained.card.class_names[one.image.labels[0]].c_str() : "");
     for (const std::string& name : layer == "all" ? explainer.layers() : std::vector{layer}) {
       const auto view = explainer.activations(name).view();
       const ph::Index scale = std::max<ph::Index>(1, 56 / std::max(view.height(), view.width()));
       files.emplace_back(fs::path(command.out) / (one.name + "-" + file_part(name) + ".png"),
                          ph::activation_grid(view, 0, 0, scale, 2));
-      lines.push_back(ph::detail::message(view.channels(), " maps of ", view.height(), "x", view.width()));
+      text += format("  %s: %td maps of %tdx%td\n", files.back().first.c_str(), view.channels(), view.height(),
+                     view.width());
     }
   }
   make_directory(command.out);
-  for (std::size_t i = 0; i < files.size(); ++i) {
-    ph::write_png(files[i].first, files[i].second);
-    std::printf("  %s: %s\n", files[i].first.c_str(), lines[i].c_str());
-  }
+  for (const auto& file : files) ph::write_png(file.first, file.second);
+  std::printf("%s", text.c_str());
   return done;
 }

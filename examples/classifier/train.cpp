@@ -56,6 +56,22 @@ int train(const TrainCommand& command) {
   Threads threads(command.threads);
   make_directory(files.directory);
   remove_leftovers(files.directory);
+  std::string note;
+  std::error_code error;
+  if (fs::exists(files.checkpoint(), error)) {
+    if (command.resume) {
+      trainer.resume(files);
+      note = format("going on after epoch %zu\n", trainer.history().size());
+    } else {
+      note = command.out + " held a run: it is replaced\n";
+      for (const auto& file :
+           {files.checkpoint(), files.best(), files.last(), files.metrics(), files.report()}) {
+        fs::remove(file, error);
+      }
+    }
+  } else if (command.resume) {
+    note = command.out + " has no checkpoint: starting from the beginning\n";
+  }
   const auto& images = data.train;
   std::printf("%s: %td + %td images of %tdx%tdx%td, %td classes (%s); %s: %td parameters; %d thread%s\n",
               data.source.c_str(), images.size(), data.validation.size(), images.height, images.width,
@@ -63,21 +79,7 @@ int train(const TrainCommand& command) {
               ph::parameter_count(trainer.network()), threads.device.numThreads(),
               threads.device.numThreads() == 1 ? "" : "s");
 
-  std::error_code error;
-  if (fs::exists(files.checkpoint(), error)) {
-    if (command.resume) {
-      trainer.resume(files);
-      std::printf("going on after epoch %zu\n", trainer.history().size());
-    } else {
-      std::printf("%s held a run: it is replaced\n", command.out.c_str());
-      for (const auto& file :
-           {files.checkpoint(), files.best(), files.last(), files.metrics(), files.report()}) {
-        fs::remove(file, error);
-      }
-    }
-  } else if (command.resume) {
-    std::printf("%s has no checkpoint: starting from the beginning\n", command.out.c_str());
-  }
+  std::printf("%s", note.c_str());
   std::signal(SIGINT, on_interrupt);
   std::signal(SIGTERM, on_interrupt);
   if (!trainer.run(threads.device, &files)) {

@@ -3,19 +3,9 @@
 # resumed each time, must end with the bits of one that is never stopped.
 set -euo pipefail
 program=$1 scratch=$2 kills=${3:-25}
+. "$(dirname "${BASH_SOURCE[0]}")/tiny_data.sh"
 rm -rf "$scratch"
-mkdir -p "$scratch/data"
-
-# CIFAR-10's format with few images: a label, and 3072 bytes that follow from the image's number.
-records() {
-  local i
-  for ((i = $1; i < $2; i++)); do
-    printf "\\x0$((i * 7 % 10))"
-    (yes "$((i * 7 % 10)) $((i % 13))" || true) | head -c 3072
-  done
-}
-records 0 120 >"$scratch/data/data_batch_1.bin"
-records 120 160 >"$scratch/data/test_batch.bin"
+cifar10 "$scratch/data"
 
 train() {
   exec "$program" train --model "$model" --data "$scratch/data" --epochs 8 --batch-size 16 --augment \
