@@ -18,8 +18,8 @@ const std::vector<NetworkInfo>& all_networks() {
   static const std::vector<NetworkInfo> networks{
       {"four-head", "one stem, four pools on it: average, maximum, GeM, pyramid", false, "conv_layers.5", "",
        make_four_head},
-      {"four-head-norm", "four-head with batch-norm and dropout: the recipe for Fashion-MNIST", false,
-       "conv_layers.7", "", make_four_head_norm},
+      {"four-head-norm", "the same four pools on three convolutions with batch-norm: the fast recipe", false,
+       "conv_layers.10", "", make_four_head_norm},
       {"four-head-basic", "one stem, four convolutions on it, each closed by a maximum or an average", false,
        "conv_layers.5", "", make_four_head_basic},
       {"conv-gap", "the global pooling article's network, global average pooling", false, "network.15", "-",

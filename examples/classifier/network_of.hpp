@@ -1,6 +1,7 @@
 // Wraps one network type; included where a network is compiled.
 #pragma once
 
+#include "kernels.hpp"
 #include "network.hpp"
 
 #include <poolhead/nn/init.hpp>

@@ -33,6 +33,11 @@ at_least() {
   fi
 }
 
+# What the browser asked the net for, but for what it asks its maker's servers on its own account.
+left() {
+  grep -oE '"url":"(https?|wss?):[^"]*"' "$scratch/net.json" | grep -vcE '//[a-z0-9.-]*\.(google|googleapis|gstatic)\.com/' || true
+}
+
 for report in run compare; do
   page=$scratch/$report/report.html
   # It names nothing outside itself, and has no script to fail.
@@ -49,8 +54,9 @@ addEventListener("load", () => {
   const seen = (e) => { const b = e.getBoundingClientRect(); return b.width > 5 && b.height > 5; };
   const light = getComputedStyle(document.body).backgroundColor.match(/\d+/g).reduce((a, b) => a + +b, 0) > 380;
   const dot = (e) => getComputedStyle(e).fill !== "none";
-  document.title = ["RESULT", errors, all("img").length, all("img").filter((i) => !(i.complete && i.naturalWidth > 0 && seen(i))).length,
-    all("path.line").filter(seen).length, all(".dot").filter(dot).length, all("rect.bar").filter(seen).length,
+  const left = performance.getEntriesByType("resource").filter((e) => !/^(data|file):/.test(e.name)).length;
+  document.title = ["RESULT", errors + left, all("img").length, all("img").filter((i) => !(i.complete && i.naturalWidth > 0 && seen(i))).length,
+    all("path.line").filter((e) => e.getBoundingClientRect().width > 5).length, all(".dot").filter(dot).length, all("rect.bar").filter(seen).length,
     all(".confusion td").length, document.documentElement.scrollWidth <= innerWidth, light ? "light" : "dark", "END"].join(" ");
 });
 </script>
@@ -64,7 +70,7 @@ PROBE
         grep -o 'RESULT .* END' | head -1)
       echo "$name: $result"
       read -r _ errors images broken curves dots bars cells fits scheme _ <<<"$result"
-      expect "$name: script and resource errors" "$errors" 0
+      expect "$name: script errors and requests" "$errors" 0
       expect "$name: images that do not show" "$broken" 0
       at_least "$name: images" "$images" 4
       at_least "$name: curves" "$curves" 5
@@ -73,7 +79,7 @@ PROBE
       expect "$name: fits its window" "$fits" true
       expect "$name: colours" "$scheme" "$colours"
       [ "$report" = run ] || at_least "$name: bars" "$bars" 4
-      expect "$name: requests that leave" "$(grep -coE '"url":"(https?|wss?):' "$scratch/net.json" || true)" 0
+      expect "$name: requests that leave" "$(left)" 0
       open "$page" --window-size=$width,2400 "${dark[@]}" --screenshot="$scratch/$name.png" || true
       at_least "$name: bytes of the screenshot" "$(stat -c %s "$scratch/$name.png")" 20000
     done
