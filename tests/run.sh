@@ -7,7 +7,7 @@ build=$root/build/tests
 jobs=$(getconf _NPROCESSORS_ONLN)
 
 . "$root/cmake/install_packages.sh"
-install_packages g++ make cmake libeigen3-dev catch2 libcli11-dev nlohmann-json3-dev zlib1g-dev
+install_packages g++ make cmake libeigen3-dev catch2 libcli11-dev nlohmann-json3-dev zlib1g-dev libstb-dev chromium
 
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPOOLHEAD_BUILD_BENCH=OFF
 cmake --build "$build" --parallel "$jobs"

@@ -96,7 +96,8 @@ ParameterView<const T> view_parameter(const Eigen::Tensor<T, Rank, Options, I>& 
 enum class Walk { parameters, buffers, state };
 
 // Four kinds of values: leaves list members in parameters(), and in buffers() what is not learned; leaves whose
-// tensors have other shapes in PyTorch hand out views (visit_views); compositions (is_composition) hand their
+// tensors have other shapes in PyTorch, or are known at run time only, hand out views (visit_views, and
+// visit_state_views where there are buffers); compositions (is_composition) hand their
 // parts to visit_parts(), frozen ones only for their state; everything else has no parameters.
 template <Walk walk = Walk::parameters, class F, class First, class... Others>
 void visit(ParameterName& name, const F& f, First& first, Others&... others) {
@@ -117,11 +118,13 @@ void visit(ParameterName& name, const F& f, First& first, Others&... others) {
     if constexpr (walk != Walk::parameters && requires { Value::buffers(); }) visit_members(Value::buffers());
   } else if constexpr (requires { Value::has_parameter_views; }) {
     if constexpr (walk == Walk::buffers) return;
-    Value::visit_views(
-        [&](std::string_view part, const auto&... views) {
-          name.with(part, [&] { f(std::string_view(name), views...); });
-        },
-        first, others...);
+    const auto each = [&](std::string_view part, const auto&... views) {
+      name.with(part, [&] { f(std::string_view(name), views...); });
+    };
+    if constexpr (walk == Walk::state && requires { Value::has_state_views; })
+      Value::visit_state_views(each, first, others...);
+    else
+      Value::visit_views(each, first, others...);
   } else if constexpr (requires { Value::is_composition; }) {
     if constexpr (walk == Walk::parameters && requires { first.frozen; }) {
       if (first.frozen) return;

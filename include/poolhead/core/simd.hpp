@@ -11,8 +11,11 @@
 #include <limits>
 #include <utility>
 
-#if defined(__SSE2__)
+// The header of all instruction sets takes half a second to read.
+#if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__SSE2__)
+#include <emmintrin.h>
 #endif
 
 namespace poolhead::inline POOLHEAD_ISA::detail {

@@ -115,10 +115,10 @@ class MaybeGzipFile {
 /// big-endian 32-bit extent per dimension, then exactly as many values as the extents multiply to.
 ///
 /// rank is what the caller expects, 1 (labels) to 255; images are rank 3, (N, height, width). Throws FileError
-/// where the file is anything else: not a regular file, another type or rank, an extent of 0, more than
-/// max_idx_values, cut short, too long, or corrupt gzip. Memory grows with the bytes that are really there,
+/// where the file is anything else: not a regular file, another type or rank, an extent of 0, more values than
+/// limit, cut short, too long, or corrupt gzip. Memory grows with the bytes that are really there,
 /// whatever the header claims, and never beyond it. Format: Y. LeCun, "The MNIST database".
-inline IdxArray read_idx(const std::filesystem::path& path, int rank) {
+inline IdxArray read_idx(const std::filesystem::path& path, int rank, Index limit = max_idx_values) {
   const std::string name = path.string();
   detail::MaybeGzipFile file(path);
 
@@ -152,9 +152,9 @@ inline IdxArray read_idx(const std::filesystem::path& path, int rank) {
       detail::fail<FileError>(name, ": extent ", i / 4, " is 0 at byte ", magic.size() + i,
                               ", expected at least 1");
     }
-    if (extent > max_idx_values / total) {
+    if (extent > limit / total) {
       detail::fail<FileError>(name, ": extent ", i / 4, " is ", extent, " at byte ", magic.size() + i,
-                              ", which makes more than ", max_idx_values, " values");
+                              ", which makes more than ", limit, " values");
     }
     total *= extent;
     array.extents.push_back(extent);

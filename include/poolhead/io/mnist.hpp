@@ -25,7 +25,8 @@ inline std::filesystem::path find_maybe_gzip(const std::filesystem::path& direct
 /// {train,t10k}-labels-idx1-ubyte, each plain or with .gz; the t10k files are the validation split.
 ///
 /// num_classes is 1 to 256. Throws FileError where a file is missing or malformed (see read_idx), where images
-/// and labels differ in number, or where a label is not below num_classes.
+/// and labels differ in number, where a label is not below num_classes, or where there are more than 2^20
+/// pixels for each label.
 inline LabelledImages read_mnist(const std::filesystem::path& directory, Split split, int num_classes = 10) {
   std::error_code error;
   if (!std::filesystem::is_directory(directory, error)) {
@@ -35,14 +36,16 @@ inline LabelledImages read_mnist(const std::filesystem::path& directory, Split s
   const auto image_path = detail::find_maybe_gzip(directory, prefix + "-images-idx3-ubyte");
   const auto label_path = detail::find_maybe_gzip(directory, prefix + "-labels-idx1-ubyte");
 
-  IdxArray labels = read_idx(label_path, 1);
+  // Limits keep a small gzip file from filling the memory before it is seen to be nonsense.
+  constexpr Index most_labels = Index{1} << 26, most_pixels = Index{1} << 20;
+  IdxArray labels = read_idx(label_path, 1, most_labels);
   for (std::size_t i = 0; i < labels.values.size(); ++i) {
     if (labels.values[i] >= num_classes) {
       detail::fail<FileError>(label_path.string(), ": label is ", int{labels.values[i]}, " at byte ", 8 + i,
                               ", expected 0 to ", num_classes - 1);
     }
   }
-  IdxArray images = read_idx(image_path, 3);
+  IdxArray images = read_idx(image_path, 3, std::min(max_idx_values, labels.extents[0] * most_pixels));
   if (images.extents[0] != labels.extents[0]) {
     detail::fail<FileError>(image_path.string(), ": has ", images.extents[0], " images, expected ",
                             labels.extents[0], " as ", label_path.filename().string(), " has labels");

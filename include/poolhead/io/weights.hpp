@@ -24,6 +24,7 @@ struct NetworkTensor {
   void* data;
 };
 
+<<<<<<< HEAD
 /// A walk's f that lists what it is given. Of a const network nothing is written.
 struct ListTensors {
   std::vector<NetworkTensor>& list;
@@ -39,10 +40,24 @@ struct ListTensors {
 };
 
 /// All that a checkpoint of the network holds, in the order of visit_state.
+=======
+/// All that a checkpoint of the network holds, in the order of visit_state, names after prefix. Of a const
+/// network nothing is written.
+>>>>>>> classifier
 template <class Network>
-std::vector<NetworkTensor> state_tensors(Network& network) {
+std::vector<NetworkTensor> state_tensors(Network& network, std::string_view prefix = {}) {
   std::vector<NetworkTensor> list;
+<<<<<<< HEAD
   visit_state(network, ListTensors{list});
+=======
+  visit_state(network, [&](std::string_view name, auto values) {
+    using T = typename decltype(values)::value_type;
+    list.push_back({message(prefix, name),
+                    dtype_of<T>(),
+                    {values.shape().begin(), values.shape().end()},
+                    const_cast<T*>(values.data())});
+  });
+>>>>>>> classifier
   return list;
 }
 
@@ -53,9 +68,10 @@ inline StoredTensor store_network_tensor(const NetworkTensor& from) {
   return tensor;
 }
 
-/// The tensors of the file replace the network's. All or nothing; see load_parameters. path is for messages.
+/// The file's tensors, of those whose names begin with prefix, replace the network's. All or nothing; see
+/// load_parameters. path is for messages.
 inline void assign_network_tensors(const std::string& path, const TensorFile& file,
-                                   std::span<const NetworkTensor> network) {
+                                   std::span<const NetworkTensor> network, std::string_view prefix = {}) {
   std::string problems;
   const auto report = [&](const auto&... parts) {
     problems += message(problems.empty() ? ": " : "; ", parts...);
@@ -72,7 +88,7 @@ inline void assign_network_tensors(const std::string& path, const TensorFile& fi
       report(own.name, " is ", dtype_info(found->second.dtype).name, ", expected ", dtype_info(own.dtype).name);
   }
   for (const auto& [name, tensor] : file.tensors) {
-    if (!known.contains(name)) report("unexpected ", in_quotes(name));
+    if (name.starts_with(prefix) && !known.contains(name)) report("unexpected ", in_quotes(name));
   }
   if (!problems.empty()) fail<FileError>(path, problems);
 
@@ -103,17 +119,31 @@ inline void assign_network_tensors(const std::string& path, const TensorFile& fi
 
 }  // namespace detail
 
-/// Writes every parameter and buffer of network to a safetensors file, in its own scalar type and with
-/// PyTorch's shape. metadata is stored beside them as it is. Throws as write_safetensors does.
-template <class Network>
-void save_parameters(const std::filesystem::path& path, const Network& network,
-                     const std::map<std::string, std::string, std::less<>>& metadata = {}) {
-  TensorFile file{{}, metadata};
-  for (const detail::NetworkTensor& tensor : detail::state_tensors(network)) {
+/// Adds every parameter and buffer of value to file under its name, after prefix ("optimizer."), in its own
+/// scalar type and with PyTorch's shape. Throws ValueError where the file has the name already.
+template <class Value>
+void store_state(TensorFile& file, const Value& value, std::string_view prefix = {}) {
+  for (const detail::NetworkTensor& tensor : detail::state_tensors(value, prefix)) {
     if (!file.tensors.emplace(tensor.name, detail::store_network_tensor(tensor)).second) {
       detail::fail<ValueError>("save_parameters: two parameters are called ", tensor.name);
     }
   }
+}
+
+/// Replaces every parameter and buffer of value by the file's tensor of its name after prefix; tensors whose
+/// names do not begin with prefix are another value's. Otherwise as load_parameters; source is for messages.
+template <class Value>
+void restore_state(const TensorFile& file, Value& value, std::string_view prefix, const std::string& source) {
+  detail::assign_network_tensors(source, file, detail::state_tensors(value, prefix), prefix);
+}
+
+/// Writes every parameter and buffer of network to a safetensors file (see store_state). metadata is stored
+/// beside them as it is. Throws as write_safetensors does.
+template <class Network>
+void save_parameters(const std::filesystem::path& path, const Network& network,
+                     const std::map<std::string, std::string, std::less<>>& metadata = {}) {
+  TensorFile file{{}, metadata};
+  store_state(file, network);
   write_safetensors(path, file);
 }
 

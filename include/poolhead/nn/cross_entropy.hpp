@@ -72,4 +72,25 @@ double cross_entropy(const Logits& logits, std::span<const Label> labels, DLogit
   return sum.loss / static_cast<double>(rows.batch());
 }
 
+/// Cross-entropy as the global pooling article takes it: of s = sigmoid(logits) in the logits' place,
+/// mean over n of -log softmax(s[n])[labels[n]]. dlogits is overwritten with its gradient,
+/// (softmax(s) - onehot) s (1 - s) / N. A network that ends in a sigmoid has this loss with cross_entropy.
+/// Throws as cross_entropy does. torch.nn.CrossEntropyLoss of torch.sigmoid.
+template <class Logits, std::integral Label, class DLogits>
+double cross_entropy_of_sigmoid(const Logits& logits, std::span<const Label> labels, DLogits&& dlogits) {
+  using T = typename Logits::Scalar;
+  const auto rows = detail::as_rows<const T>(logits);
+  const auto gradient = detail::as_rows<T>(dlogits);
+  detail::check_rows("cross_entropy_of_sigmoid", "", "dlogits", gradient, rows.batch(), rows.features());
+  Eigen::Tensor<T, 2, Eigen::RowMajor> sigmoid(rows.batch(), rows.features());
+  for (Index n = 0; n < rows.batch(); ++n) {
+    for (Index k = 0; k < rows.features(); ++k) sigmoid(n, k) = T(1) / (T(1) + std::exp(-rows(n, k)));
+  }
+  const double loss = cross_entropy(sigmoid, labels, gradient);
+  for (Index n = 0; n < rows.batch(); ++n) {
+    for (Index k = 0; k < rows.features(); ++k) gradient(n, k) *= sigmoid(n, k) * (T(1) - sigmoid(n, k));
+  }
+  return loss;
+}
+
 }  // namespace poolhead::inline POOLHEAD_ISA

@@ -3,21 +3,39 @@
 
 #include "poolhead/nn/cross_entropy.hpp"
 #include "poolhead/nn/layer.hpp"
+#include "poolhead/nn/walk.hpp"
 
 #include <optional>
 
 namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// What a part of a batch is passed as: a view that is only read.
+template <class X>
+struct PartOf {
+  using Type = X;
+};
+template <class T, class L>
+struct PartOf<FeatureMap<T, L>> {
+  using Type = FeatureMap<const T, L>;
+};
+
+}  // namespace detail
 
 /// The loss, the gradient and the accuracy of a network over a batch.
 ///
 /// A batch is cut into blocks of a fixed number of samples. Threads take blocks; every block has a gradient of
 /// its own, and they are added up in their order, so the result is the same bits for every number of threads.
 /// The memory (a cache per thread, a gradient per block) is made at the first batch and reused. Network ends in
-/// rows of logits; X is the view of its input, FeatureMap<const float, ChannelsLast>, say.
+/// rows of logits; X is the view of its input, FeatureMap<const float, ChannelsLast>, say (anything with
+/// Scalar, batch(), shape() and samples() that the network takes).
+///
+/// Batch-norm would see a block as its batch, and keep no running statistics: train networks that have it by
+/// forward, backward and update_buffers, which use threads within each layer.
 template <class Network, class X>
 class DataParallel {
   using T = typename X::Scalar;
-  using Input = FeatureMap<const T, typename X::Layout>;
+  using Input = typename detail::PartOf<X>::Type;
 
  public:
   /// Throws ValueError for a block below 1.
@@ -31,10 +49,12 @@ class DataParallel {
   LossSum gradient(const Network& network, const X& x, std::span<const Label> labels, Network& gradient,
                    const D& device = D{}) {
     while (gradients_.size() < static_cast<std::size_t>(blocks(x))) gradients_.push_back(zeros_like(network));
-    const LossSum sum =
-        run(network, x, labels, device, [&](Index b, const Input& in, auto part, Worker& worker) {
+    const std::uint64_t step = step_++;
+    const LossSum sum = run(
+        network, x, labels, Mode::training, device, [&](Index b, const Input& in, auto part, Worker& worker) {
           Network& own = gradients_[static_cast<std::size_t>(b)];
           set_zero(own);
+          start_step(network, worker.cache, step, b * block_);
           network.forward(in, worker.logits(), worker.cache);
           const auto loss =
               detail::cross_entropy_sum<T>(read_only(worker.logits()), part, worker.dlogits(), x.batch());
@@ -52,24 +72,29 @@ class DataParallel {
     return sum;
   }
 
-  /// The sum of losses and of right answers over a batch.
+  /// Dropout in the next call of gradient takes its numbers from this step, and so on; it counts from 0
+  /// otherwise.
+  void set_step(std::uint64_t step) { step_ = step; }
+
+  /// The sum of losses and of right answers over a batch, in inference.
   template <std::integral Label, Device D = Eigen::DefaultDevice>
   LossSum evaluate(const Network& network, const X& x, std::span<const Label> labels, const D& device = D{}) {
-    return run(network, x, labels, device, [&](Index, const Input& in, auto part, Worker& worker) {
-      network.forward(in, worker.logits(), worker.cache);
-      return detail::cross_entropy_sum<T>(read_only(worker.logits()), part, Rows<T>(), 1);
-    });
+    return run(network, x, labels, Mode::inference, device,
+               [&](Index, const Input& in, auto part, Worker& worker) {
+                 network.forward(in, worker.logits(), worker.cache);
+                 return detail::cross_entropy_sum<T>(read_only(worker.logits()), part, Rows<T>(), 1);
+               });
   }
 
  private:
   /// What one thread needs for one block.
   struct Worker {
-    decltype(std::declval<const Network&>().make_cache(std::declval<const Input&>())) cache;
+    decltype(detail::make_cache(std::declval<const Network&>(), std::declval<const Input&>(), Mode{})) cache;
     Rows<T> shape;
     detail::Buffer<T> memory;
 
-    Worker(const Network& network, const Input& x)
-        : cache(network.make_cache(x)), shape(network.output_shape(x)) {
+    Worker(const Network& network, const Input& x, const Mode& mode)
+        : cache(detail::make_cache(network, x, mode)), shape(network.output_shape(x)) {
       memory.reserve(2 * shape.size());
     }
     Rows<T> logits() { return {memory.data(), shape.batch(), shape.features()}; }
@@ -77,6 +102,8 @@ class DataParallel {
   };
 
   Index block_;
+  std::uint64_t step_ = 0;
+  Mode mode_{};            ///< of the workers
   FeatureShape made_for_;  ///< of the blocks that the workers take
   std::vector<Worker> workers_;
   std::optional<Worker> last_;  ///< takes a batch's last block where that is shorter
@@ -88,8 +115,8 @@ class DataParallel {
 
   /// Calls body(block, its samples, its labels, a worker) for every block and adds up what it returns.
   template <class Label, class D, class Body>
-  LossSum run(const Network& network, const X& x, std::span<const Label> labels, const D& device,
-              const Body& body) {
+  LossSum run(const Network& network, const X& x, std::span<const Label> labels, const Mode& mode,
+              const D& device, const Body& body) {
     if (static_cast<Index>(labels.size()) != x.batch()) {
       detail::fail<ShapeError>("DataParallel: labels are [", labels.size(), "], expected [", x.batch(), "]");
     }
@@ -97,7 +124,7 @@ class DataParallel {
     const Index count = blocks(x);
     // A block is worth a thread whatever it costs: it is a whole network's work.
     const Index threads = detail::thread_count(device, count, detail::bytes_per_thread);
-    make_workers(network, in, threads);
+    make_workers(network, in, mode, threads);
     sums_.resize(static_cast<std::size_t>(count));
     detail::parallel_parts(device, threads, count, [&](Index thread, Index begin, Index end) {
       for (Index b = begin; b < end; ++b) {
@@ -117,21 +144,20 @@ class DataParallel {
     return sum;
   }
 
-  void make_workers(const Network& network, const Input& x, Index threads) {
+  void make_workers(const Network& network, const Input& x, const Mode& mode, Index threads) {
     FeatureShape shape = x.shape();
     shape.batch = block_;
-    if (shape != made_for_) {
+    if (shape != made_for_ || mode != mode_) {
       workers_.clear();
       last_.reset();
       made_for_ = shape;
+      mode_ = mode;
     }
     const Index rest = x.batch() % block_;
     const Index whole = x.batch() >= block_ ? threads : 0;
-    while (static_cast<Index>(workers_.size()) < whole) workers_.emplace_back(network, Input(nullptr, shape));
-    if (rest > 0 && (!last_ || last_->shape.batch() != rest)) {
-      shape.batch = rest;
-      last_.emplace(network, Input(nullptr, shape));
-    }
+    while (static_cast<Index>(workers_.size()) < whole)
+      workers_.emplace_back(network, x.samples(0, block_), mode);
+    if (rest > 0 && (!last_ || last_->shape.batch() != rest)) last_.emplace(network, x.samples(0, rest), mode);
   }
 };
 
