@@ -85,7 +85,8 @@ void write_weights(const Folder& folder, const std::string& model) {
       continue;
     }
     std::vector<double> values = numbers(noise(shape, seed));
-    for (double& value : values) value = name.ends_with("running_var") ? 1.0 : 0.1 * value;
+    for (double& value : values)
+      value = name.ends_with("running_var") ? 1.0 : name.ends_with(".p") ? 3.0 : 0.1 * value;
     file.tensors[name] = store_tensor(std::span<const double>(values), shape);
   }
   write_safetensors(folder / "w", file);
@@ -293,5 +294,5 @@ TEST_CASE("whatever is wrong gets one line that names the file, and writes nothi
   bad_input({{"x", x}, {"dy", noise({2, 9}, 5)}}, "dy is [2, 9], expected [2, 10]");
   const std::vector<std::int64_t> whole(4, 1);
   bad_input({{"x", store_tensor(std::span<const std::int64_t>(whole), std::array<Index, 4>{1, 1, 2, 2})}},
-            "I64");
+            "copy_values: I64");
 }

@@ -96,9 +96,9 @@ def cases():
         yield name, {"in_channels": 20}, [2, 20, 5, 6]
     yield "spp", {"in_channels": 20, "levels": [1, 3], "spp_pool": "max"}, [2, 20, 5, 6]
     yield "resnet18", {"num_classes": 3}, [1, 3, 64, 64]
-    yield "resnet18", {"pool": "gem", "include_top": 0, "frozen": 1}, [2, 3, 32, 32]
+    yield "resnet18", {"pool": "gem", "include_top": 0, "frozen": 1}, [2, 3, 64, 64]
     yield "resnet50", {"num_classes": 3}, [1, 3, 64, 64]
-    yield "transfer-model", {"num_classes": 3}, [2, 3, 32, 32]
+    yield "transfer-model", {"num_classes": 3}, [2, 3, 64, 64]
     yield "densenet121", {"num_classes": 3}, [1, 3, 64, 64]
     yield "densenet121-attention", {"num_classes": 3, "hidden": 8, "attention_hidden": 5}, [1, 3, 64, 64]
 
