@@ -22,13 +22,6 @@ struct Arguments {
   bool in_double = false, list = false;
 };
 
-std::vector<Model> all_models() {
-  std::vector<Model> all;
-  for (const auto& group : {four_heads(), stacks(), extractors(), resnets(), densenets(), blocks(), heads()})
-    all.insert(all.end(), group.begin(), group.end());
-  return all;
-}
-
 const Model& find(const std::vector<Model>& models, const std::string& name) {
   for (const Model& model : models)
     if (model.name == name) return model;
@@ -40,9 +33,8 @@ void list(const Model& model, Options options) {
   const auto network = model.in_float(options, {0, 0, 0, 0});
   options.check_all_read(model.name);
   std::printf("%s%s\n", model.name.c_str(), options.text().c_str());
-  network->list([](std::string_view name, std::span<const ph::Index> shape) {
-    std::printf("  %s\n", ph::detail::message(name, " ", shape).c_str());
-  });
+  for (const auto& tensor : network->state())
+    std::printf("  %s\n", ph::detail::message(tensor.name, " ", std::span(tensor.shape)).c_str());
 }
 
 /// Throws FileError with the path before any other error of f.
@@ -73,7 +65,10 @@ void run(const Arguments& arguments, const std::vector<Model>& models) {
   const auto network =
       (arguments.in_double ? model.in_double : model.in_float)(options, input.tensors.find("x")->second.shape);
   options.check_all_read(model.name);
-  about(arguments.weights, [&] { network->load(arguments.weights); });
+  about(arguments.weights, [&] {
+    ph::detail::assign_network_tensors(arguments.weights.string(), ph::read_safetensors(arguments.weights),
+                                       network->state());
+  });
   const RunOptions how{arguments.layout == "nhwc", arguments.threads, arguments.mode == "train"};
   const auto result = about(arguments.input, [&] { return network->run(input, how); });
   about(arguments.output, [&] { ph::write_safetensors(arguments.output, result); });

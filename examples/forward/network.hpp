@@ -3,7 +3,7 @@
 
 #include "options.hpp"
 
-#include <poolhead/io/tensor_file.hpp>
+#include <poolhead/io/weights.hpp>
 
 #include <filesystem>
 #include <functional>
@@ -23,14 +23,13 @@ struct RunOptions {
 class AnyNetwork {
  public:
   virtual ~AnyNetwork() = default;
-  /// f(name, shape) of everything that --weights must hold.
-  virtual void list(const std::function<void(std::string_view, std::span<const poolhead::Index>)>& f) const = 0;
-  virtual void load(const std::filesystem::path& weights) = 0;
+  /// Everything that --weights must hold, and where it goes.
+  virtual std::vector<poolhead::detail::NetworkTensor> state() = 0;
   /// What --output gets for what --input holds.
   virtual poolhead::TensorFile run(const poolhead::TensorFile& input, const RunOptions& options) = 0;
 };
 
-/// Makes a network from the options; x is the shape of the input, (0, 0, 0, 0) where there is none.
+/// Makes a network from the options; x is the shape of the input, (0, 0, 0, 0) where there is none yet.
 using MakeNetwork = std::function<std::unique_ptr<AnyNetwork>(Options&, const std::vector<poolhead::Index>& x)>;
 
 struct Model {
@@ -47,3 +46,10 @@ std::vector<Model> resnets();
 std::vector<Model> densenets();
 std::vector<Model> blocks();
 std::vector<Model> heads();
+
+inline std::vector<Model> all_models() {
+  std::vector<Model> all;
+  for (const auto& group : {four_heads(), stacks(), extractors(), resnets(), densenets(), blocks(), heads()})
+    all.insert(all.end(), group.begin(), group.end());
+  return all;
+}

@@ -4,7 +4,6 @@
 #include "kernels.hpp"
 #include "network.hpp"
 
-#include <poolhead/io/weights.hpp>
 #include <poolhead/model/multi_scale.hpp>
 #include <poolhead/nn/walk.hpp>
 
@@ -126,13 +125,38 @@ struct Outputs<poolhead::MultiScaleOutputs<T, L>> {
   }
 };
 
-/// Whether the network's backbone is frozen: then there is no dx.
-template <class Network>
-bool is_frozen(const Network& network) {
-  if constexpr (requires { std::get<0>(network.parts).frozen; })
-    return std::get<0>(network.parts).frozen;
-  else
-    return false;
+// What follows depends on the network's type, and is compiled for each: it is kept short.
+
+/// Reads dy where the input has it; returns whether it has any.
+template <class View>
+bool read_slopes(const poolhead::TensorFile& input, Outputs<View>& dy) {
+  bool any = false;
+  dy.each([&](const std::string& suffix, auto& memory) {
+    if (!input.tensors.contains("dy" + suffix)) return;
+    memory.read(input, "dy" + suffix);
+    any = true;
+  });
+  return any;
+}
+template <class View>
+void write_outputs(Outputs<View>& y, poolhead::TensorFile& result) {
+  y.each([&](const std::string& suffix, auto& memory) { memory.write(result, "y" + suffix); });
+}
+template <class T, class L>
+Owned<FeatureMap<T, L>> read_input(const poolhead::TensorFile& input) {
+  const auto& tensor = input.tensors.find("x")->second;
+  FeatureShape shape;
+  shape.batch = tensor.shape[0];
+  shape.channels = tensor.shape[1];
+  shape.spatial = {1, tensor.shape[2], tensor.shape[3]};
+  Owned<FeatureMap<T, L>> x(FeatureMap<T, L>(nullptr, shape));
+  x.read(input, "x");
+  return x;
+}
+inline void write_tensors(const std::string& prefix, std::span<const poolhead::detail::NetworkTensor> tensors,
+                          poolhead::TensorFile& result) {
+  for (const auto& tensor : tensors)
+    result.tensors[prefix + tensor.name] = poolhead::detail::store_network_tensor(tensor);
 }
 
 template <class T, class Network>
@@ -140,10 +164,9 @@ class NetworkProgram : public AnyNetwork {
  public:
   explicit NetworkProgram(Network network) : network_(std::move(network)) {}
 
-  void list(const std::function<void(std::string_view, std::span<const Index>)>& f) const override {
-    visit_state(network_, [&](std::string_view name, auto values) { f(name, values.shape()); });
+  std::vector<poolhead::detail::NetworkTensor> state() override {
+    return poolhead::detail::state_tensors(network_);
   }
-  void load(const std::filesystem::path& weights) override { load_parameters(weights, network_); }
   poolhead::TensorFile run(const poolhead::TensorFile& input, const RunOptions& options) override {
     return options.channels_last ? run_in<ChannelsLast>(input, options) : run_in<ChannelsFirst>(input, options);
   }
@@ -153,23 +176,11 @@ class NetworkProgram : public AnyNetwork {
 
   template <class L>
   poolhead::TensorFile run_in(const poolhead::TensorFile& input, const RunOptions& options) {
-    const auto& tensor = input.tensors.find("x")->second;
-    FeatureShape shape;
-    shape.batch = tensor.shape[0];
-    shape.channels = tensor.shape[1];
-    shape.spatial = {1, tensor.shape[2], tensor.shape[3]};
-    Owned<FeatureMap<T, L>> x(FeatureMap<T, L>(nullptr, shape));
-    x.read(input, "x");
-
+    const auto x = read_input<T, L>(input);
     const auto in = poolhead::detail::read_only(x.view);
     const auto output_shape = network_.output_shape(in);
     Outputs y(output_shape), dy(output_shape);
-    bool backward = false;
-    dy.each([&](const std::string& suffix, auto& memory) {
-      if (!input.tensors.contains("dy" + suffix)) return;
-      memory.read(input, "dy" + suffix);
-      backward = true;
-    });
+    const bool backward = read_slopes(input, dy);
 
     Eigen::ThreadPool pool(options.threads);
     const Eigen::ThreadPoolDevice device(&pool, options.threads);
@@ -177,30 +188,32 @@ class NetworkProgram : public AnyNetwork {
         poolhead::detail::make_cache(network_, in, Mode{.trains = options.trains, .backward = backward});
     network_.forward(in, y.view(), cache, device);
     poolhead::TensorFile result;
-    y.each([&](const std::string& suffix, auto& memory) { memory.write(result, "y" + suffix); });
+    write_outputs(y, result);
 
+    std::vector<poolhead::detail::NetworkTensor> tensors;
     if (backward) {
       Network gradient = zeros_like(network_);
-      if (is_frozen(network_)) {
-        if constexpr (requires { std::get<0>(network_.parts).frozen; })
-          network_.backward(in, y.read_only(), dy.read_only(), poolhead::no_gradient, cache, gradient, device);
-      } else {
+      const auto run_backward = [&](const auto& dx) {
+        network_.backward(in, y.read_only(), dy.read_only(), dx, cache, gradient, device);
+      };
+      bool frozen = false;
+      if constexpr (requires { std::get<0>(network_.parts).frozen; }) {
+        frozen = std::get<0>(network_.parts).frozen;
+        if (frozen) run_backward(poolhead::no_gradient);
+      }
+      if (!frozen) {
         Owned<FeatureMap<T, L>> dx(poolhead::detail::shape_of(x.view));
-        network_.backward(in, y.read_only(), dy.read_only(), dx.view, cache, gradient, device);
+        run_backward(dx.view);
         dx.write(result, "dx");
       }
-      visit_parameters(std::as_const(gradient), [&](std::string_view name, auto values) {
-        result.tensors["grad." + std::string(name)] =
-            poolhead::store_tensor(std::span<const T>(values.data(), values.size()), values.shape());
-      });
+      visit_parameters(gradient, poolhead::detail::ListTensors{tensors});
+      write_tensors("grad.", tensors, result);
     }
     if (options.trains) {
       update_buffers(network_, cache);
-      visit_buffers(std::as_const(network_), [&](std::string_view name, auto values) {
-        using U = typename decltype(values)::value_type;
-        result.tensors[std::string(name)] =
-            poolhead::store_tensor(std::span<const U>(values.data(), values.size()), values.shape());
-      });
+      tensors.clear();
+      visit_buffers(network_, poolhead::detail::ListTensors{tensors});
+      write_tensors("", tensors, result);
     }
     return result;
   }

@@ -114,9 +114,9 @@ def scale_of(name, reference, train):
         return scale
     beside = [".".join(parts[:-1] + ["weight"])] if "attention" in parts else []
     if train and parts[-2].isdigit():
-        beside += [".".join(parts[:-2] + [str(int(parts[-2]) + 1), kind]) for kind in ("bias", "weight")]
-        norm = reference.get(".".join(parts[1:-2] + [str(int(parts[-2]) + 1), "running_mean"]))
-        beside = beside if norm is not None else []
+        norm = parts[:-2] + [str(int(parts[-2]) + 1)]
+        if ".".join(norm[1:] + ["running_mean"]) in reference:
+            beside += [".".join(norm + [kind]) for kind in ("bias", "weight")]
     return max([scale] + [np.abs(reference[other]).max() for other in beside if other in reference])
 
 

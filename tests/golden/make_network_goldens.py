@@ -3,8 +3,8 @@
 Neither weights nor inputs are stored: element i of the tensor called NAME is value(NAME, i), a float32, in Python here
 and in C++ in tests/network_golden_test.cpp. A case's metadata is JSON: model, options, shape of x, mode. Its results
 are stored as CASE/NAME: of y, dx, grad.<parameter> and the updated buffers the elements, or, of larger ones, 16 of
-them from hashed places; after these, four projections on hashed signs, the largest magnitude, and the error of
-PyTorch's own float32, over that magnitude.
+them from hashed places; after these, four projections on hashed signs, the magnitude that errors are measured against
+(see scale_of in check_networks.py), and the error of PyTorch's own float32, over that magnitude.
 
     python3 make_network_goldens.py     (needs torch and torchvision; Debian: python3-torch, python3-torchvision)
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from check_networks import options_text, run_torch
+from check_networks import error, options_text, run_torch, scale_of
 from golden_data import hash64, write_safetensors
 from network_modules import build
 
@@ -54,7 +54,7 @@ def value(name, shape):
     return torch.from_numpy(u.reshape(shape))
 
 
-def summary(name, reference, own):
+def summary(name, reference, own, scale):
     """What is stored of a tensor, as one row of numbers."""
     flat = reference.reshape(-1).astype(np.float64)
     index = np.arange(flat.size, dtype=np.uint64)
@@ -64,9 +64,8 @@ def summary(name, reference, own):
         picked = flat[at.astype(np.int64)]
     bits = hash64(name_seed(name) ^ 1, index)
     signs = [np.where((bits >> np.uint64(k)) & np.uint64(1) == 1, 1.0, -1.0) for k in range(PROJECTIONS)]
-    largest = np.abs(flat).max() if flat.size else 0.0
-    error = np.abs(own.reshape(-1) - flat).max() / largest if largest > 0 else 0.0
-    return np.concatenate([picked, [float((flat * sign).sum()) for sign in signs], [largest, error]])
+    projections = [float((flat * sign).sum()) for sign in signs]
+    return np.concatenate([picked, projections, [scale, error(own, reference, scale)]])
 
 
 def cases():
@@ -124,7 +123,7 @@ def main():
             pairs = [text for text in options_text(options) if text != "--option"]
             metadata[case] = json.dumps({"model": name, "options": pairs, "shape": shape, "train": train})
             for key, expected in reference.items():
-                tensors[f"{case}/{key}"] = summary(key, expected, own[key])
+                tensors[f"{case}/{key}"] = summary(key, expected, own[key], scale_of(key, reference, train))
         print(name, options, flush=True)
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "networks.safetensors")
     write_safetensors(path, tensors, metadata)

@@ -3,6 +3,8 @@
 
 #include "poolhead/nn/any_head.hpp"
 #include "poolhead/nn/batch_norm2d.hpp"
+#include "poolhead/nn/conv2d.hpp"
+#include "poolhead/nn/dense.hpp"
 #include "poolhead/nn/dropout.hpp"
 #include "poolhead/nn/freezable.hpp"
 #include "poolhead/nn/max_pool2d.hpp"

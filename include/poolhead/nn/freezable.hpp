@@ -61,12 +61,15 @@ class Freezable {
   template <class X, class Y, class DY, class DX, class C, Device D = Eigen::DefaultDevice>
   void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, Freezable& gradient,
                 const D& device = D{}) const {
-    if (frozen || cache.frozen) {
-      if (!std::same_as<DX, NoGradient>)
-        detail::fail<ValueError>(name, "::backward: the part is frozen and has no dx, expected no_gradient");
-      return;
-    }
+    if constexpr (!std::same_as<DX, NoGradient>) check_gives_dx();
+    if (frozen || cache.frozen) return;
     layer.front().backward(x, y, dy, dx, cache.layer, gradient.layer.front(), device);
+  }
+
+  /// Throws ValueError where the part is frozen: before anything of a network has run backward.
+  void check_gives_dx() const {
+    if (frozen)
+      detail::fail<ValueError>(name, "::backward: the part is frozen and has no dx, expected no_gradient");
   }
 
   // For walks (see nn/walk.hpp).

@@ -25,18 +25,21 @@ class Sequential : public detail::Composition<Parts...> {
   using detail::Composition<Parts...>::parts;
 
  private:
-  /// The views that go in and out of the parts: element I is x of part I, the last one y, all without data.
-  template <std::size_t I, class X>
-  auto chain(const X& x) const {
+  /// The views that go in and out of the parts: element I is x of part I, the last one y, all without data. x
+  /// is the last of the views so far. (Joining tuples instead takes long to compile.)
+  template <std::size_t I, class X, class... Views>
+  auto chain(const X& x, const Views&... views) const {
     if constexpr (I == size) {
-      return std::tuple{x};
+      return std::tuple<Views...>(views...);
     } else {
-      return std::tuple_cat(std::tuple{x}, chain<I + 1>(std::get<I>(parts).output_shape(x)));
+      const auto y = std::get<I>(parts).output_shape(x);
+      return chain<I + 1>(y, views..., y);
     }
   }
   template <class X>
   auto chain_of(const X& x) const {
-    return chain<0>(detail::shape_of(detail::as_view<const typename X::Scalar>(x)));
+    const auto in = detail::shape_of(detail::as_view<const typename X::Scalar>(x));
+    return chain<0>(in, in);
   }
 
   /// Whether part I overwrites its own input, the output of part I - 1.
@@ -126,7 +129,10 @@ class Sequential : public detail::Composition<Parts...> {
     check(cache, in, out, "::backward");
     detail::check_shape(name, "::backward", "dy", out_gradient, out);
     detail::check_backward(name, cache.filled, cache.mode);
-    if constexpr (!std::same_as<DX, NoGradient>) detail::check_shape(name, "::backward", "dx", dx, in);
+    if constexpr (!std::same_as<DX, NoGradient>) {
+      detail::check_shape(name, "::backward", "dx", dx, in);
+      if constexpr (requires { std::get<0>(parts).check_gives_dx(); }) std::get<0>(parts).check_gives_dx();
+    }
     backward_to<0, size - 1>(in, out, out_gradient, dx, cache, gradient, device);
   }
 
