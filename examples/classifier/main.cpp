@@ -58,8 +58,13 @@ void add_training(CLI::App* app, TrainOptions& o) {
   app->add_option("--optimizer", o.optimizer, "adam, adamw (decoupled weight decay) or sgd")
       ->check(CLI::IsMember({"adam", "adamw", "sgd"}))
       ->capture_default_str();
-  app->add_option("--momentum", o.momentum, "of sgd")->check(CLI::Range(0.0, 1.0))->capture_default_str();
-  app->add_option("--weight-decay", o.weight_decay, "")->check(CLI::Range(0.0, 100.0))->capture_default_str();
+  app->add_option("--momentum", o.momentum, "of sgd; one-cycle sets its own, from 0.95 to 0.85 and back")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  app->add_option("--weight-decay", o.weight_decay,
+                  "pulls the weights towards 0: added to the gradient, with adamw apart from it")
+      ->check(CLI::Range(0.0, 100.0))
+      ->capture_default_str();
   app->add_option(
          "--schedule", o.schedule,
          "of the learning rate: constant, step (a tenth after each third of the training), cosine, one-cycle")

@@ -24,40 +24,26 @@ struct NetworkTensor {
   void* data;
 };
 
-<<<<<<< HEAD
 /// A walk's f that lists what it is given. Of a const network nothing is written.
 struct ListTensors {
   std::vector<NetworkTensor>& list;
+  std::string_view prefix;
 
   template <class T>
   void operator()(std::string_view name, const ParameterView<T>& values) const {
     using Scalar = std::remove_const_t<T>;
-    list.push_back({std::string(name),
+    list.push_back({message(prefix, name),
                     dtype_of<Scalar>(),
                     {values.shape().begin(), values.shape().end()},
                     const_cast<Scalar*>(values.data())});
   }
 };
 
-/// All that a checkpoint of the network holds, in the order of visit_state.
-=======
-/// All that a checkpoint of the network holds, in the order of visit_state, names after prefix. Of a const
-/// network nothing is written.
->>>>>>> classifier
+/// All that a checkpoint of the network holds, in the order of visit_state, names after prefix.
 template <class Network>
 std::vector<NetworkTensor> state_tensors(Network& network, std::string_view prefix = {}) {
   std::vector<NetworkTensor> list;
-<<<<<<< HEAD
-  visit_state(network, ListTensors{list});
-=======
-  visit_state(network, [&](std::string_view name, auto values) {
-    using T = typename decltype(values)::value_type;
-    list.push_back({message(prefix, name),
-                    dtype_of<T>(),
-                    {values.shape().begin(), values.shape().end()},
-                    const_cast<T*>(values.data())});
-  });
->>>>>>> classifier
+  visit_state(network, ListTensors{list, prefix});
   return list;
 }
 
