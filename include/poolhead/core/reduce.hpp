@@ -271,25 +271,20 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
   return state;
 }
 
-/// Channels c .. c + count - 1 (count <= N) of sample n, NCHW; fold(state, plane) folds one plane.
+/// states[i] = what fold(state, plane) makes of plane c + i of sample n, i < count <= N, NCHW.
 template <class R, class X, class Fold>
-POOLHEAD_INLINE auto fold_planes(const R& reduction, const X& x, Index n, Index c, int count,
-                                 const Fold& fold) {
-  using State = typename R::State;
+POOLHEAD_INLINE void fold_planes(const R& reduction, const X& x, Index n, Index c, int count,
+                                 typename R::State* states, const Fold& fold) {
   using Lane = SharedLane<typename R::Accumulator, typename R::PositionLane>;
   constexpr int N = reduction_lanes<R>;
   const Index positions = x.positions();
   const auto* const planes = x.sample(n) + c * positions;
-  State states[N];
   for (int i = 0; i < N; ++i) {
     // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
     auto state = reduction.identity(Lane{}, n, c + std::min(i, count - 1));
     if (i < count) fold(state, planes + i * positions);
     states[i] = state;  // until here in registers
   }
-  return merge_lanes<N / 2>(
-      states, [&](const State& a, const State& b)
-                  __attribute__((always_inline)) { return reduction.merge(a, b); });
 }
 
 // The two functions that follow are not inlined: each device and each block of code that calls a pool would
@@ -302,41 +297,39 @@ template <class R, class X>
   using State = typename R::State;
   constexpr Index N = reduction_lanes<R>;
   const Index positions = x.positions();
-  const auto finish_each = [&](const auto& state_of) __attribute__((always_inline)) {
-    for (; c < end; c += N) {
-      const auto count = static_cast<int>(std::min(N, end - c));
-      reduction.finish(state_of(count), n, c, count);
-    }
-  };
-  if constexpr (scans<R>) {
-    struct Tile;
-    A* const tile = workspace<Tile, A>(turned_positions<A> * N);
-    finish_each([&](int count) { return scan_turned(reduction, x, n, c, count, tile); });
-  } else {
-    const auto last = last_lanes<A>(positions);
-    if constexpr (is_light<R> && !is_masked<X>) {
+  [[maybe_unused]] const auto last = last_lanes<A>(positions);
+  [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
+  struct Tile;
+  [[maybe_unused]] A* const tile = scans<R> ? workspace<Tile, A>(turned_positions<A> * N) : nullptr;
+  for (; c < end; c += N) {
+    const auto count = static_cast<int>(std::min(N, end - c));
+    if constexpr (scans<R>) {
+      reduction.finish(scan_turned(reduction, x, n, c, count, tile), n, c, count);
+    } else {
+      State states[N];
       const Index vectors = (positions + N - 1) / N;
-      if (vectors <= most_short_vectors) {
-        with_number<most_short_vectors>(
-            static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-              finish_each([&](int count) __attribute__((always_inline)) {
-                return fold_planes(
-                    reduction, x, n, c,
-                    count, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+      if (is_light<R> && !is_masked<X> && vectors <= most_short_vectors) {
+        if constexpr (is_light<R> && !is_masked<X>)
+          with_number<most_short_vectors>(
+              static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+                fold_planes(
+                    reduction, x, n, c, count,
+                    states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
                       reduce_short<number>(reduction, state, plane, last);
                     });
               });
+      } else {
+        fold_planes(
+            reduction, x, n, c, count,
+            states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+              reduce_run<is_masked<X>>(reduction, state, plane, 0, positions, last, mask);
             });
-        return;
       }
+      reduction.finish(merge_lanes<N / 2>(
+                           states, [&](const State& a, const State& b)
+                                       __attribute__((always_inline)) { return reduction.merge(a, b); }),
+                       n, c, count);
     }
-    const unsigned char* const mask = mask_row(x, n);
-    finish_each([&](int count) __attribute__((always_inline)) {
-      return fold_planes(
-          reduction, x, n, c, count, [&](State & state, const auto* plane) __attribute__((always_inline)) {
-            reduce_run<is_masked<X>>(reduction, state, plane, 0, positions, last, mask);
-          });
-    });
   }
 }
 

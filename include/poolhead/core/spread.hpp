@@ -226,13 +226,6 @@ struct Spread {
   template <class X, class T>
   POOLHEAD_INLINE void write_planes(const X& x, T* dx, Index n, Index c, Index end) const {
     const Index size = x.positions();
-    const auto each = [&](const auto& write_plane) __attribute__((always_inline)) {
-      for (; c < end; c += N) {
-        const auto count = static_cast<int>(std::min<Index>(N, end - c));
-        const auto shared = gradient.prepare(Lanes{count}, n, c);
-        for (int i = 0; i < count; ++i) write_plane(lane_of(shared, i), dx + (n * x.channels() + c + i) * size);
-      }
-    };
     const auto write_at = [&](const auto& shared, T* plane, Index s) __attribute__((always_inline)) {
       typename G::Sums none;
       const V unread[1] = {simd::zero<V>()};
@@ -242,23 +235,32 @@ struct Spread {
       simd::store(plane + s, value[0]);
     };
     const Index vectors = (size + N - 1) / N;
-    if (vectors <= most_short_vectors) {
-      with_number<most_short_vectors>(
-          static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-            each([&](const auto& shared, T* plane) __attribute__((always_inline)) {
-              unroll<number - 1>([&](auto k)
-                                     __attribute__((always_inline)) { write_at(shared, plane, k * N); });
-              write_at(shared, plane, size - N);
+    for (; c < end; c += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, end - c));
+      const auto shared = gradient.prepare(Lanes{count}, n, c);
+      T* const planes = dx + (n * x.channels() + c) * size;
+      if (vectors <= most_short_vectors) {
+        with_number<most_short_vectors>(
+            static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+              for (int i = 0; i < count; ++i) {
+                const auto own = lane_of(shared, i);
+                unroll<number - 1>([&](auto k) __attribute__((always_inline)) {
+                  write_at(own, planes + i * size, k * N);
+                });
+                write_at(own, planes + i * size, size - N);
+              }
             });
-          });
-    } else {
-      each([&](const auto& shared, T* plane) __attribute__((always_inline)) {
-        Index s = 0;
-        for (; s + 4 * N <= size; s += 4 * N)
-          unroll<4>([&](auto k) __attribute__((always_inline)) { write_at(shared, plane, s + k * N); });
-        for (; s + N <= size; s += N) write_at(shared, plane, s);
-        write_at(shared, plane, size - N);
-      });
+      } else {
+        for (int i = 0; i < count; ++i) {
+          const auto own = lane_of(shared, i);
+          T* const plane = planes + i * size;
+          Index s = 0;
+          for (; s + 4 * N <= size; s += 4 * N)
+            unroll<4>([&](auto k) __attribute__((always_inline)) { write_at(own, plane, s + k * N); });
+          for (; s + N <= size; s += N) write_at(own, plane, s);
+          write_at(own, plane, size - N);
+        }
+      }
     }
   }
 

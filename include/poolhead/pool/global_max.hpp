@@ -93,12 +93,11 @@ struct MaxPlace {
 /// Of N planes of not many vectors each (number of them, where that is not 0): the first position of plane i
 /// that holds value i. It is there, for all i < count.
 template <int number, class A, class T>
-POOLHEAD_INLINE auto short_positions(const T* planes, Index positions, int count,
-                                     const simd::FirstLanes<A>& last, const A* values) {
+POOLHEAD_INLINE void find_places(const T* planes, Index positions, int count, const simd::FirstLanes<A>& last,
+                                 const A* values, MaxPlace<simd::IntOf<A>, simd::lanes<A>>* places) {
   using I = simd::IntOf<A>;
   constexpr int N = simd::lanes<A>;
   using Place = MaxPlace<I, N>;
-  Place places[N];
   for (int i = 0; i < N; ++i) {
     Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
     const T* const plane = planes + std::min(i, count - 1) * positions;
@@ -126,10 +125,6 @@ POOLHEAD_INLINE auto short_positions(const T* planes, Index positions, int count
     }
     places[i] = place;
   }
-  return merge_lanes<N / 2>(
-             places,
-             [](const Place& a, const Place& b) __attribute__((always_inline)) { return Place::earlier(a, b); })
-      .at;
 }
 
 /// The first position of a long plane that holds value. It is there.
@@ -255,14 +250,20 @@ struct MaxReduction {
     A values[N];
     simd::store(values, value);
     simd::Vec<Index, N> at;
-    const auto look = [&](auto number) __attribute__((always_inline)) {
-      at = simd::convert<Index>(
-          short_positions<number, A>(planes, positions, count, last_lanes<A>(positions), values));
-    };
-    if (vectors <= most_short_vectors) {
-      with_number<most_short_vectors>(static_cast<int>(vectors), look);
-    } else if (vectors <= 128) {
-      look(std::integral_constant<int, 0>{});
+    if (vectors <= 128) {
+      MaxPlace<simd::IntOf<A>, N> found[N];
+      const auto find = [&](auto number) __attribute__((always_inline)) {
+        find_places<number, A>(planes, positions, count, last_lanes<A>(positions), values, found);
+      };
+      if (vectors <= most_short_vectors)
+        with_number<most_short_vectors>(static_cast<int>(vectors), find);
+      else
+        find(std::integral_constant<int, 0>{});
+      at = simd::convert<Index>(merge_lanes<N / 2>(
+                                    found, [](const auto& a, const auto& b) __attribute__((always_inline)) {
+                                      return MaxPlace<simd::IntOf<A>, N>::earlier(a, b);
+                                    })
+                                    .at);
     } else {
       Index each[N];
       for (int i = 0; i < N; ++i)
