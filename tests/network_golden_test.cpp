@@ -119,20 +119,20 @@ void replay(const std::string& name, const nlohmann::json& description) {
   const auto models = all_models();
   const auto model = std::ranges::find(models, description["model"].get<std::string>(), &Model::name);
   REQUIRE(model != models.end());
+  const bool trains = description["train"];
+  const std::string prefix = name + "/";
   for (const bool wide : {false, true}) {
     Options options(description["options"].get<std::vector<std::string>>());
+    const auto network = (wide ? model->in_double : model->in_float)(options, shape);
+    TensorFile weights;
+    for (const auto& own : network->state()) weights.tensors[own.name] = value(own.name, own.shape);
+    const auto input = input_of(*network, shape, {false, 1, false});
     for (const bool channels_last : {false, true}) {
       std::vector<TensorFile> results;
       for (const int threads : {1, 2}) {
         INFO(name << (wide ? ", double" : ", float") << (channels_last ? ", NHWC, " : ", NCHW, ") << threads);
-        const auto network = (wide ? model->in_double : model->in_float)(options, shape);
-        TensorFile weights;
-        for (const auto& own : network->state()) weights.tensors[own.name] = value(own.name, own.shape);
         detail::assign_network_tensors("goldens", weights, network->state());
-        const bool trains = description["train"];
-        const auto input = input_of(*network, shape, {channels_last, threads, false});
         const TensorFile result = network->run(input, {channels_last, threads, trains});
-        const std::string prefix = name + "/";
         std::size_t expected = 0;
         for (auto golden = goldens().tensors.lower_bound(prefix);
              golden != goldens().tensors.end() && golden->first.starts_with(prefix); ++golden, ++expected) {

@@ -3,6 +3,9 @@
 
 #include "poolhead/core/buffer.hpp"
 
+#include <array>
+#include <utility>
+
 namespace poolhead::inline POOLHEAD_ISA {
 
 /// What a cache's forward does and leaves behind: network.make_cache(x, Mode::inference).
@@ -52,16 +55,14 @@ class Intermediates {
   }
   /// Called when every piece has been placed.
   void allocate(bool lasts, bool owned) {
-    Index largest = 0;
-    for (const Index extent : places_) largest = std::max(largest, extent);
-    Index end = 0, turn = 0;
-    for (Index& extent : places_) {
-      const Index begin = lasts ? end : turn * largest;
-      end = lasts ? end + extent : end;
-      turn = 1 - turn;
-      extent = begin;
+    std::array<Index, 2> largest{0, 0};  // of the pieces that each of the two places takes
+    for (std::size_t i = 0; i < places_.size(); ++i) largest[i % 2] = std::max(largest[i % 2], places_[i]);
+    Index end = 0;
+    for (std::size_t i = 0; i < places_.size(); ++i) {
+      const Index extent = std::exchange(places_[i], lasts ? end : static_cast<Index>(i % 2) * largest[0]);
+      end += extent;
     }
-    size_ = lasts ? end : std::min<Index>(static_cast<Index>(places_.size()), 2) * largest;
+    size_ = lasts ? end : largest[0] + largest[1];
     owned_ = lasts || owned;
     if (owned_) memory_.reserve(size_);
   }
