@@ -27,7 +27,7 @@ struct NetworkTensor {
 /// A walk's f that lists what it is given. Of a const network nothing is written.
 struct ListTensors {
   std::vector<NetworkTensor>& list;
-  std::string_view prefix;
+  std::string_view prefix = {};
 
   template <class T>
   void operator()(std::string_view name, const ParameterView<T>& values) const {
