@@ -103,10 +103,14 @@ class DataParallel {
 
   Index block_;
   std::uint64_t step_ = 0;
-  Mode mode_{};            ///< of the workers
-  FeatureShape made_for_;  ///< of the blocks that the workers take
-  std::vector<Worker> workers_;
-  std::optional<Worker> last_;  ///< takes a batch's last block where that is shorter
+  /// The workers of one mode: training and evaluation may take turns.
+  struct Crew {
+    Mode mode{};
+    FeatureShape made_for;  ///< the blocks that they take
+    std::vector<Worker> workers;
+    std::optional<Worker> last;  ///< takes a batch's last block where that is shorter
+  };
+  Crew training_, inference_;
   std::vector<Network> gradients_;
   std::vector<LossSum> sums_;
 
@@ -124,13 +128,14 @@ class DataParallel {
     const Index count = blocks(x);
     // A block is worth a thread whatever it costs: it is a whole network's work.
     const Index threads = detail::thread_count(device, count, detail::bytes_per_thread);
-    make_workers(network, in, mode, threads);
+    Crew& crew = mode == Mode::inference ? inference_ : training_;
+    make_workers(crew, network, in, mode, threads);
     sums_.resize(static_cast<std::size_t>(count));
     detail::parallel_parts(device, threads, count, [&](Index thread, Index begin, Index end) {
       for (Index b = begin; b < end; ++b) {
         const Index first = b * block_;
         const Index size = std::min(block_, x.batch() - first);
-        Worker& worker = size < block_ ? *last_ : workers_[static_cast<std::size_t>(thread)];
+        Worker& worker = size < block_ ? *crew.last : crew.workers[static_cast<std::size_t>(thread)];
         sums_[static_cast<std::size_t>(b)] =
             body(b, in.samples(first, size),
                  labels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size)), worker);
@@ -144,20 +149,21 @@ class DataParallel {
     return sum;
   }
 
-  void make_workers(const Network& network, const Input& x, const Mode& mode, Index threads) {
+  void make_workers(Crew& crew, const Network& network, const Input& x, const Mode& mode, Index threads) {
     FeatureShape shape = x.shape();
     shape.batch = block_;
-    if (shape != made_for_ || mode != mode_) {
-      workers_.clear();
-      last_.reset();
-      made_for_ = shape;
-      mode_ = mode;
+    if (shape != crew.made_for || mode != crew.mode) {
+      crew.workers.clear();
+      crew.last.reset();
+      crew.made_for = shape;
+      crew.mode = mode;
     }
     const Index rest = x.batch() % block_;
     const Index whole = x.batch() >= block_ ? threads : 0;
-    while (static_cast<Index>(workers_.size()) < whole)
-      workers_.emplace_back(network, x.samples(0, block_), mode);
-    if (rest > 0 && (!last_ || last_->shape.batch() != rest)) last_.emplace(network, x.samples(0, rest), mode);
+    while (static_cast<Index>(crew.workers.size()) < whole)
+      crew.workers.emplace_back(network, x.samples(0, block_), mode);
+    if (rest > 0 && (!crew.last || crew.last->shape.batch() != rest))
+      crew.last.emplace(network, x.samples(0, rest), mode);
   }
 };
 
