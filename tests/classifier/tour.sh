@@ -72,6 +72,7 @@ idx grey
 [ "$(wc -l <both/compare.csv)" -eq 3 ] || fail "compare: $(cat both/compare.csv)"
 
 for command in train evaluate predict compare explain layers observe; do
-  "$program" "$command" --help | grep -q "Exit codes: 0 done; 2" || fail "$command --help"
+  "$program" "$command" --help >help  # not a pipe, which grep -q would close early
+  grep -q "Exit codes: 0 done; 2" help || fail "$command --help"
 done
 echo "all subcommands work"
