@@ -113,7 +113,7 @@ std::string names(const TensorFile& file) {
 
 }  // namespace
 
-TEST_CASE("--list has every network, block and head with its options and parameters", "[forward]") {
+TEST_CASE("the list has every network, block and head with its options and parameters", "[forward]") {
   const Folder folder;
   const Done done = folder.run("--list");
   REQUIRE(done.code == 0);

@@ -7,6 +7,8 @@
 // Reductions walk together; block heads then find the block of channels in the cache; dx is written once.
 #pragma once
 
+#include "poolhead/core/fused_gradient.hpp"
+#include "poolhead/core/fused_reduction.hpp"
 #include "poolhead/core/spread.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {

@@ -36,12 +36,9 @@
 #pragma once
 
 #include "poolhead/core/buffer.hpp"
-#include "poolhead/core/device.hpp"
-#include "poolhead/core/lanes.hpp"
 #include "poolhead/core/mask.hpp"
 #include "poolhead/core/tile.hpp"
-
-#include <tuple>
+#include "poolhead/core/walk.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -75,59 +72,6 @@ inline constexpr bool is_light = requires {
 /// second-level cache.
 inline constexpr Index scanned_elements = 65536;
 
-/// The lanes of the last vector of size consecutive positions.
-template <class A>
-simd::FirstLanes<A> last_lanes(Index size) {
-  return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
-}
-
-/// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
-/// NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. mask: the sample's,
-/// or null.
-template <bool masked, class A, class T, class F>
-POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const simd::FirstLanes<A>& last_vector,
-                                const unsigned char* mask, const F& f) {
-  constexpr int N = simd::lanes<A>;
-  using V = simd::Vec<A, N>;
-  Index s = begin;
-  for (; s + 4 * N <= end; s += 4 * N) {
-    const V group[4] = {simd::load<A>(plane + s), simd::load<A>(plane + s + N),
-                        simd::load<A>(plane + s + 2 * N), simd::load<A>(plane + s + 3 * N)};
-    if constexpr (masked)
-      f(group, s,
-        SomeLanes<A, 4>{{simd::load_mask<A>(mask + s, N), simd::load_mask<A>(mask + s + N, N),
-                         simd::load_mask<A>(mask + s + 2 * N, N), simd::load_mask<A>(mask + s + 3 * N, N)}});
-    else
-      f(group, s, EveryLane{});
-  }
-  if (s == end) return;
-  const Index rest = end - s;
-  const auto last = [&](auto count) __attribute__((always_inline)) {
-    // All vectors but the last are whole.
-    constexpr int K = count;
-    V group[K];
-    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { group[k] = simd::load<A>(plane + s + k * N); });
-    group[K - 1] = simd::load_first<A>(plane + s + (K - 1) * N, last_vector);
-    if constexpr (masked) {
-      SomeLanes<A, K> valid;
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        valid.lane[k] = simd::load_mask<A>(mask + s + k * N, k + 1 < K ? N : last_vector.count);
-      });
-      f(group, s, valid);
-    } else {
-      f(group, s, LastLanes<A, K>{last_vector.mask});
-    }
-  };
-  if (rest <= N)
-    last(std::integral_constant<int, 1>{});
-  else if (rest <= 2 * N)
-    last(std::integral_constant<int, 2>{});
-  else if (rest <= 3 * N)
-    last(std::integral_constant<int, 3>{});
-  else
-    last(std::integral_constant<int, 4>{});
-}
-
 /// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
 template <bool masked, class R, class T>
 POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, const T* plane, Index begin,
@@ -142,18 +86,6 @@ POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, co
         const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
         reduction.accumulate(state, x, at, valid);
       });
-}
-
-/// The vectors of a short plane.
-inline constexpr int most_short_vectors = 8;
-
-/// f(integral_constant<int, number>), number 1 .. most.
-template <int most, class F>
-POOLHEAD_INLINE void with_number(int number, const F& f) {
-  if constexpr (most > 1) {
-    if (number < most) return with_number<most - 1>(number, f);
-  }
-  f(std::integral_constant<int, most>{});
 }
 
 /// Folds a plane of that many vectors, the last of them in its `last` lanes.
@@ -196,46 +128,6 @@ POOLHEAD_INLINE State merge_lanes(State* states, const Merge& merge) {
     return states[0];
   else
     return merge_lanes<H / 2>(states, merge);
-}
-
-/// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
-/// 1, NHWC, row by row as they lie in memory: four positions at a time, then one by one; those that the mask
-/// leaves out are passed over. v counts vectors of channels.
-template <bool masked, class A, class T, class F>
-POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
-                               const unsigned char* mask, const F& f) {
-  constexpr int N = simd::lanes<A>;
-  using V = simd::Vec<A, N>;
-  const Index whole = channels / N;
-  const auto rest = static_cast<int>(channels - whole * N);
-  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
-    constexpr int K = count;
-    const T* const p = row + s * stride;
-    V group[K];
-    for (Index v = 0; v < whole; ++v) {
-      unroll<K>([&](auto k)
-                    __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * stride + v * N); });
-      f(v, group, s, EveryLane{});
-    }
-    if (rest == 0) return;
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      group[k] = simd::load_first<A>(p + k * stride + whole * N, rest);
-    });
-    f(whole, group, s, EveryLane{});
-  };
-  const auto counts = [&](Index s) {
-    if constexpr (masked) return mask[s] != 0;
-    return true;
-  };
-  for (Index s = begin; s < end;) {
-    if (s + 4 <= end && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
-      positions(std::integral_constant<int, 4>{}, s);
-      s += 4;
-    } else {
-      if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
-      ++s;
-    }
-  }
 }
 
 /// One part of some planes, walk(f) being their positions: their largest first, then the sums relative to that.
@@ -333,29 +225,6 @@ template <class R, class X>
   }
 }
 
-/// How many channels a pass takes at a time, and how many such blocks there are. No result depends on it.
-struct ChannelBlocks {
-  Index channels;
-  Index count;
-};
-
-/// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
-/// of N channels stays in the first-level cache, and as far as it has at most most_elements, where that is not
-/// 0. Where there are fewer samples than threads, the channels are shared out.
-template <int N, Device D>
-ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, Index most_elements, double bytes,
-                             const D& device) {
-  constexpr Index line = 4 * N;
-  const Index lines = (x.channels + line - 1) / line;
-  Index most = std::max<Index>(16384 / (4 * static_cast<Index>(kept_bytes)), 1);
-  if (most_elements > 0) most = std::min(most, std::max<Index>(most_elements / (x.positions() * line), 1));
-  const Index threads = thread_count(device, x.batch * lines, bytes / static_cast<double>(x.batch * lines));
-  const bool uneven = x.batch % threads != 0 && x.batch < 4 * threads;
-  const Index count = std::min(lines, std::max((lines + most - 1) / most, uneven ? threads : 1));
-  const Index channels = (lines + count - 1) / count * line;
-  return {channels, (x.channels + channels - 1) / channels};
-}
-
 /// Channels c .. end - 1 of sample n, NHWC. Their states stand in memory that stays in the first-level cache.
 template <class R, class X>
 [[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, Index n, Index c, Index end) {
@@ -390,20 +259,6 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }
 
-/// NCHW: some vectors of planes, so that they stay in the second-level cache.
-template <class A>
-ChannelBlocks plane_blocks(const FeatureShape& x) {
-  const Index channels = std::max<Index>(turned_planes<A>(x.positions()), simd::lanes<A>);
-  return {channels, (x.channels + channels - 1) / channels};
-}
-
-/// NCHW: as many vectors of planes as are worth a call, and no more, so that threads have something to share.
-template <int N>
-ChannelBlocks short_blocks(const FeatureShape& x) {
-  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, 8) * N;
-  return {channels, (x.channels + channels - 1) / channels};
-}
-
 /// Reduces the planes c .. end - 1 of sample n.
 template <class R, class X>
 void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
@@ -412,59 +267,6 @@ void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
   else
     reduce_channels(reduction, x, n, c, end);
 }
-
-/// Reductions that walk together.
-template <class... Reductions>
-struct FusedReduction {
-  using First = std::tuple_element_t<0, std::tuple<Reductions...>>;
-  using Accumulator = typename First::Accumulator;
-  using PositionLane = typename First::PositionLane;
-  static constexpr int N = simd::lanes<Accumulator>;
-  static constexpr auto heads = std::index_sequence_for<Reductions...>{};
-  static constexpr bool is_light = (detail::is_light<Reductions> && ...);
-  using V = simd::Vec<Accumulator, N>;
-
-  struct State {
-    std::tuple<typename Reductions::State...> of;
-
-    template <class F>
-    static State zip(const F& f, const State& a, const State& b) {
-      return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-        return State{{Reductions::State::zip(f, std::get<I>(a.of), std::get<I>(b.of))...}};
-      }
-      (heads);
-    }
-  };
-
-  std::tuple<Reductions...> reductions;
-
-  template <class Lanes>
-  POOLHEAD_INLINE State identity(const Lanes& lanes, Index n, Index c) const {
-    return std::apply(
-        [&](const auto&... r) __attribute__((always_inline)) { return State{{r.identity(lanes, n, c)...}}; },
-        reductions);
-  }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<PositionLane, N>& positions,
-                                  const Valid& valid) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (std::get<I>(reductions).accumulate(std::get<I>(state.of), x, positions, valid), ...);
-    }
-    (heads);
-  }
-  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      return State{{std::get<I>(reductions).merge(std::get<I>(a.of), std::get<I>(b.of))...}};
-    }
-    (heads);
-  }
-  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (std::get<I>(reductions).finish(std::get<I>(state.of), n, c, count), ...);
-    }
-    (heads);
-  }
-};
 
 }  // namespace detail
 }  // namespace poolhead::inline POOLHEAD_ISA

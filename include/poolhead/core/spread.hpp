@@ -26,32 +26,15 @@
 //   };
 #pragma once
 
+#include "poolhead/core/blocks.hpp"
 #include "poolhead/core/buffer.hpp"
-#include "poolhead/core/reduce.hpp"
-#include "poolhead/core/tile.hpp"
+#include "poolhead/core/coefficients.hpp"
+#include "poolhead/core/mask.hpp"
+#include "poolhead/core/walk.hpp"
+
+#include <tuple>
 
 namespace poolhead::inline POOLHEAD_ISA {
-
-/// The sums of a gradient without parameters.
-struct NoSums {
-  template <class F>
-  static NoSums zip(const F&, const NoSums&, const NoSums&) {
-    return {};
-  }
-};
-
-/// M sums in double.
-template <int N, int M>
-struct WideSums {
-  simd::Vec<double, N> of[M];
-
-  template <class F>
-  POOLHEAD_INLINE static WideSums zip(const F& f, const WideSums& a, const WideSums& b) {
-    WideSums out;
-    detail::unroll<M>([&](auto m) __attribute__((always_inline)) { out.of[m] = f(a.of[m], b.of[m]); });
-    return out;
-  }
-};
 
 namespace detail {
 
@@ -59,68 +42,6 @@ namespace detail {
 struct Nowhere {
   Nowhere operator+(Index) const { return {}; }
   Nowhere& operator+=(Index) { return *this; }
-};
-
-/// Coefficients of channel i, in every lane.
-template <class T, int N>
-POOLHEAD_INLINE auto lane_of(const simd::Vec<T, N>& coefficients, int i) {
-  return simd::splat_lane(coefficients, i);
-}
-template <class C>
-requires requires(const C& c) { c.lane(0); }
-POOLHEAD_INLINE C lane_of(const C& coefficients, int i) { return coefficients.lane(i); }
-
-/// Gradients that add up; of none at all, 0.
-template <class A, class I, class... Gradients>
-struct FusedGradient {
-  using Accumulator = A;
-  using PositionLane = I;
-  static constexpr bool reads_x = (false || ... || Gradients::reads_x);
-  static constexpr int N = simd::lanes<A>;
-  static constexpr auto heads = std::index_sequence_for<Gradients...>{};
-  using V = simd::Vec<A, N>;
-
-  struct Coefficients {
-    std::tuple<typename Gradients::Coefficients...> of;
-
-    POOLHEAD_INLINE Coefficients lane(int i) const {
-      return std::apply(
-          [&](const auto&... c) __attribute__((always_inline)) { return Coefficients{{lane_of(c, i)...}}; },
-          of);
-    }
-  };
-  struct Sums {
-    std::tuple<typename Gradients::Sums...> of;
-  };
-
-  std::tuple<Gradients...> gradients;
-
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<A, I>& lanes, Index n, Index c) const {
-    return std::apply(
-        [&](const auto&... g)
-            __attribute__((always_inline)) { return Coefficients{{g.prepare(lanes, n, c)...}}; },
-        gradients);
-  }
-  template <int K>
-  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
-                          const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
-    unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
-      V one[K];
-      std::get<g>(gradients).at(std::get<g>(shared.of), std::get<g>(sums.of), x, position, one);
-      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = g == 0 ? one[k] : dx[k] + one[k]; });
-    });
-    if constexpr (sizeof...(Gradients) == 0)
-      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = simd::zero<V>(); });
-  }
-  POOLHEAD_INLINE void collect(const ChannelLanes<A, I>& lanes, const Sums& sums, Index n, Index c) const {
-    [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {
-      (std::get<K>(gradients).collect(lanes, std::get<K>(sums.of), n, c), ...);
-    }
-    (heads);
-  }
-  void finish() const {
-    std::apply([](const auto&... g) { (g.finish(), ...); }, gradients);
-  }
 };
 
 /// How many elements row gradients scatter to at once, NHWC: they stay in the first-level cache.

@@ -93,26 +93,14 @@ POOLHEAD_INLINE void fold_row(const Load& load, Index vectors, Index first, cons
     }
   };
   if (chain < 4) return many(std::integral_constant<int, 2>{});
-  switch (columns.size()) {
-    case 1:
-      return fixed(std::integral_constant<int, 1>{});
-    case 2:
-      return fixed(std::integral_constant<int, 2>{});
-    case 3:
-      return fixed(std::integral_constant<int, 3>{});
-    case 4:
-      return fixed(std::integral_constant<int, 4>{});
-    case 5:
-      return twice(std::integral_constant<int, 1>{});
-    case 6:
-      return twice(std::integral_constant<int, 2>{});
-    case 7:
-      return twice(std::integral_constant<int, 3>{});
-    case 8:
-      return twice(std::integral_constant<int, 4>{});
-    default:
-      return many(std::integral_constant<int, 4>{});
-  }
+  if (columns.size() > 8) return many(std::integral_constant<int, 4>{});
+  with_number<8>(
+      static_cast<int>(columns.size()), [&](auto size) __attribute__((always_inline)) {
+        if constexpr (size <= 4)
+          fixed(size);
+        else
+          twice(std::integral_constant<int, size - 4>{});
+      });
 }
 
 /// Reduces every bin of a block of channels.

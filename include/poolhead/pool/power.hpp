@@ -48,21 +48,6 @@ POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int expon
   return simd::select(x == nothing, nothing, y - (y - x / (y * y)) * simd::splat<double, N>(1.0 / 3.0));
 }
 
-/// f(integral_constant<int, exponent>), exponent 1 .. 4.
-template <class F>
-POOLHEAD_INLINE auto with_exponent(int exponent, const F& f) {
-  switch (exponent) {
-    case 1:
-      return f(std::integral_constant<int, 1>{});
-    case 2:
-      return f(std::integral_constant<int, 2>{});
-    case 3:
-      return f(std::integral_constant<int, 3>{});
-    default:
-      return f(std::integral_constant<int, 4>{});
-  }
-}
-
 /// y = mark (sum / positions)^(1 / p), or without the division.
 template <class Kind, int N, class Put>
 POOLHEAD_INLINE auto power_results(const simd::Doubles<N>& mark, const simd::Doubles<N>& sum,
@@ -241,7 +226,7 @@ struct PowerHead {
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     if (kind.exponent == 0) return exponentials.reduce_block(x, n, c, end);
-    with_exponent(kind.exponent, [&](auto exponent) {
+    with_number<4>(kind.exponent, [&](auto exponent) {
       reduce(ProductReduction<exponent, Kind, Exponentials, I>{kind, positions, exponentials}, x, n, c, end);
     });
   }

@@ -164,7 +164,7 @@ struct PowerGradient {
       unroll<K>([&](auto k) __attribute__((always_inline)) { power[k] = simd::splat<Accumulator, N>(1); });
       return;
     }
-    with_exponent(
+    with_number<3>(
         kind.exponent - 1, [&](auto exponent) __attribute__((always_inline)) {
           unroll<K>([&](auto k)
                         __attribute__((always_inline)) { power[k] = small_power<exponent>(quotient[k]); });

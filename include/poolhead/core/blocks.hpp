@@ -1,0 +1,49 @@
+// How many channels a pass takes at a time.
+#pragma once
+
+#include "poolhead/core/device.hpp"
+#include "poolhead/core/shape.hpp"
+#include "poolhead/core/tile.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// How many channels a pass takes at a time, and how many such blocks there are. No result depends on it.
+struct ChannelBlocks {
+  Index channels;
+  Index count;
+};
+
+/// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
+/// of N channels stays in the first-level cache, and as far as it has at most most_elements, where that is not
+/// 0. Where there are fewer samples than threads, the channels are shared out.
+template <int N, Device D>
+ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, Index most_elements, double bytes,
+                             const D& device) {
+  constexpr Index line = 4 * N;
+  const Index lines = (x.channels + line - 1) / line;
+  Index most = std::max<Index>(16384 / (4 * static_cast<Index>(kept_bytes)), 1);
+  if (most_elements > 0) most = std::min(most, std::max<Index>(most_elements / (x.positions() * line), 1));
+  const Index threads = thread_count(device, x.batch * lines, bytes / static_cast<double>(x.batch * lines));
+  const bool uneven = x.batch % threads != 0 && x.batch < 4 * threads;
+  const Index count = std::min(lines, std::max((lines + most - 1) / most, uneven ? threads : 1));
+  const Index channels = (lines + count - 1) / count * line;
+  return {channels, (x.channels + channels - 1) / channels};
+}
+
+/// NCHW: some vectors of planes, so that they stay in the second-level cache.
+template <class A>
+ChannelBlocks plane_blocks(const FeatureShape& x) {
+  const Index channels = std::max<Index>(turned_planes<A>(x.positions()), simd::lanes<A>);
+  return {channels, (x.channels + channels - 1) / channels};
+}
+
+/// NCHW: as many vectors of planes as are worth a call, and no more, so that threads have something to share.
+template <int N>
+ChannelBlocks short_blocks(const FeatureShape& x) {
+  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, 8) * N;
+  return {channels, (x.channels + channels - 1) / channels};
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA

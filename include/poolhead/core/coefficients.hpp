@@ -1,0 +1,41 @@
+// What a gradient keeps for each channel: coefficients, and sums for its parameters.
+#pragma once
+
+#include "poolhead/core/simd_lanes.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+
+/// The sums of a gradient without parameters.
+struct NoSums {
+  template <class F>
+  static NoSums zip(const F&, const NoSums&, const NoSums&) {
+    return {};
+  }
+};
+
+/// M sums in double.
+template <int N, int M>
+struct WideSums {
+  simd::Vec<double, N> of[M];
+
+  template <class F>
+  POOLHEAD_INLINE static WideSums zip(const F& f, const WideSums& a, const WideSums& b) {
+    WideSums out;
+    detail::unroll<M>([&](auto m) __attribute__((always_inline)) { out.of[m] = f(a.of[m], b.of[m]); });
+    return out;
+  }
+};
+
+namespace detail {
+
+/// Coefficients of channel i, in every lane.
+template <class T, int N>
+POOLHEAD_INLINE auto lane_of(const simd::Vec<T, N>& coefficients, int i) {
+  return simd::splat_lane(coefficients, i);
+}
+template <class C>
+requires requires(const C& c) { c.lane(0); }
+POOLHEAD_INLINE C lane_of(const C& coefficients, int i) { return coefficients.lane(i); }
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA

@@ -1,0 +1,64 @@
+// Lanes that change places.
+#pragma once
+
+#include "poolhead/core/simd.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA::simd {
+
+// Merging N vectors lane by lane, so that lane i of the answer holds all lanes of vector i, takes log2 N
+// rounds. In the round of step H, lower takes the lower H of every 2 H lanes of a and of b, upper the rest.
+namespace detail {
+template <int H, int N, bool upper>
+constexpr int butterfly_lane(int lane) {
+  const int group = lane / (2 * H) * (2 * H);
+  const int within = lane % (2 * H);
+  return (within < H ? group + within : N + group + within - H) + (upper ? H : 0);
+}
+template <int H, bool upper, class T, int N>
+POOLHEAD_INLINE Vec<T, N> butterfly(const Vec<T, N>& a, const Vec<T, N>& b) {
+  if constexpr (!Vec<T, N>::split) {
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+      return Vec<T, N>{shuffle<typename Vec<T, N>::Raw, N, butterfly_lane<H, N, upper>(I)...>(a.raw, b.raw)};
+    }
+    (std::make_integer_sequence<int, N>{});
+  } else if constexpr (H == N / 2) {
+    if constexpr (upper)
+      return {a.hi, b.hi};
+    else
+      return {a.lo, b.lo};
+  } else {
+    return {butterfly<H, upper>(a.lo, b.lo), butterfly<H, upper>(a.hi, b.hi)};
+  }
+}
+}  // namespace detail
+template <int H, class T, int N>
+POOLHEAD_INLINE Vec<T, N> lower(const Vec<T, N>& a, const Vec<T, N>& b) {
+  return detail::butterfly<H, false>(a, b);
+}
+template <int H, class T, int N>
+POOLHEAD_INLINE Vec<T, N> upper(const Vec<T, N>& a, const Vec<T, N>& b) {
+  return detail::butterfly<H, true>(a, b);
+}
+
+/// Lane i in every lane.
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {
+  T each[N];
+  std::memcpy(each, &a, sizeof each);
+  return splat<T, N>(each[i]);
+}
+
+/// Turns the rows of a square of N x N lanes into its columns.
+template <int H, class T, int N>
+POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {
+  poolhead::detail::unroll<N / 2>([&](auto pair) __attribute__((always_inline)) {
+    constexpr int i = pair / H * 2 * H + pair % H;
+    const auto a = rows[i];
+    const auto b = rows[i + H];
+    rows[i] = lower<H>(a, b);
+    rows[i + H] = upper<H>(a, b);
+  });
+  if constexpr (H > 1) transpose<H / 2>(rows);
+}
+
+}  // namespace poolhead::inline POOLHEAD_ISA::simd

@@ -1,0 +1,115 @@
+// How a plane of NCHW and the rows of NHWC are walked over, a few vectors at a time.
+#pragma once
+
+#include "poolhead/core/lanes.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// The lanes of the last vector of size consecutive positions.
+template <class A>
+simd::FirstLanes<A> last_lanes(Index size) {
+  return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
+}
+
+/// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
+/// NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. mask: the sample's,
+/// or null.
+template <bool masked, class A, class T, class F>
+POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const simd::FirstLanes<A>& last_vector,
+                                const unsigned char* mask, const F& f) {
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  Index s = begin;
+  for (; s + 4 * N <= end; s += 4 * N) {
+    const V group[4] = {simd::load<A>(plane + s), simd::load<A>(plane + s + N),
+                        simd::load<A>(plane + s + 2 * N), simd::load<A>(plane + s + 3 * N)};
+    if constexpr (masked)
+      f(group, s,
+        SomeLanes<A, 4>{{simd::load_mask<A>(mask + s, N), simd::load_mask<A>(mask + s + N, N),
+                         simd::load_mask<A>(mask + s + 2 * N, N), simd::load_mask<A>(mask + s + 3 * N, N)}});
+    else
+      f(group, s, EveryLane{});
+  }
+  if (s == end) return;
+  const Index rest = end - s;
+  const auto last = [&](auto count) __attribute__((always_inline)) {
+    // All vectors but the last are whole.
+    constexpr int K = count;
+    V group[K];
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { group[k] = simd::load<A>(plane + s + k * N); });
+    group[K - 1] = simd::load_first<A>(plane + s + (K - 1) * N, last_vector);
+    if constexpr (masked) {
+      SomeLanes<A, K> valid;
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        valid.lane[k] = simd::load_mask<A>(mask + s + k * N, k + 1 < K ? N : last_vector.count);
+      });
+      f(group, s, valid);
+    } else {
+      f(group, s, LastLanes<A, K>{last_vector.mask});
+    }
+  };
+  if (rest <= N)
+    last(std::integral_constant<int, 1>{});
+  else if (rest <= 2 * N)
+    last(std::integral_constant<int, 2>{});
+  else if (rest <= 3 * N)
+    last(std::integral_constant<int, 3>{});
+  else
+    last(std::integral_constant<int, 4>{});
+}
+
+/// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
+/// 1, NHWC, row by row as they lie in memory: four positions at a time, then one by one; those that the mask
+/// leaves out are passed over. v counts vectors of channels.
+template <bool masked, class A, class T, class F>
+POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
+                               const unsigned char* mask, const F& f) {
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  const Index whole = channels / N;
+  const auto rest = static_cast<int>(channels - whole * N);
+  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
+    constexpr int K = count;
+    const T* const p = row + s * stride;
+    V group[K];
+    for (Index v = 0; v < whole; ++v) {
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * stride + v * N); });
+      f(v, group, s, EveryLane{});
+    }
+    if (rest == 0) return;
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      group[k] = simd::load_first<A>(p + k * stride + whole * N, rest);
+    });
+    f(whole, group, s, EveryLane{});
+  };
+  const auto counts = [&](Index s) {
+    if constexpr (masked) return mask[s] != 0;
+    return true;
+  };
+  for (Index s = begin; s < end;) {
+    if (s + 4 <= end && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
+      positions(std::integral_constant<int, 4>{}, s);
+      s += 4;
+    } else {
+      if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
+      ++s;
+    }
+  }
+}
+
+/// The vectors of a short plane.
+inline constexpr int most_short_vectors = 8;
+
+/// f(integral_constant<int, number>), number 1 .. most.
+template <int most, class F>
+POOLHEAD_INLINE void with_number(int number, const F& f) {
+  if constexpr (most > 1) {
+    if (number < most) return with_number<most - 1>(number, f);
+  }
+  f(std::integral_constant<int, most>{});
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA

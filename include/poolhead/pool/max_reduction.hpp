@@ -1,0 +1,295 @@
+// The maximum of a plane, and where its first one stands.
+#pragma once
+
+#include "poolhead/core/reduce.hpp"
+
+#include <bit>
+#include <cstring>
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// Whether b takes the place of a, where b stands later in the plane: it is greater, or the plane's first NaN.
+template <class A, int N>
+POOLHEAD_INLINE auto later_wins(const simd::Vec<A, N>& a, const simd::Vec<A, N>& b) {
+  return ~(b <= a) & (a == a);
+}
+
+template <class A, class I>
+struct MaxFold {
+  using Accumulator = A;
+  using PositionLane = I;
+  static constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  static constexpr A lowest = -std::numeric_limits<A>::infinity();
+
+  struct State {
+    V value;
+    simd::Vec<I, N> position;
+
+    template <class F>
+    static State zip(const F& f, const State& a, const State& b) {
+      return {f(a.value, b.value), f(a.position, b.position)};
+    }
+  };
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return {simd::splat<A, N>(lowest), simd::zero<simd::Vec<I, N>>()};
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>& positions,
+                                  const Valid& valid) const {
+    const auto at = [&](int k) __attribute__((always_inline)) {
+      return State{valid.select(k, x[k], simd::splat<A, N>(lowest)), positions.at(k)};
+    };
+    if constexpr (K == 1)
+      state = append(state, at(0));
+    else if constexpr (K == 2)
+      state = append(state, append(at(0), at(1)));
+    else if constexpr (K == 3)
+      state = append(state, append(append(at(0), at(1)), at(2)));
+    else
+      state = append(state, append(append(at(0), at(1)), append(at(2), at(3))));
+  }
+  /// b stands behind a.
+  POOLHEAD_INLINE static State append(const State& a, const State& b) {
+    return pick(later_wins(a.value, b.value), a, b);
+  }
+  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
+    // Here either may hold the earlier position: among equals, and among NaN, the smaller one wins.
+    const auto unordered = (a.value != a.value) & (b.value != b.value);
+    const auto tie = (a.value == b.value) | unordered;
+    const auto earlier = simd::convert<simd::IntOf<A>>(b.position < a.position);
+    return pick(later_wins(a.value, b.value) | (tie & earlier), a, b);
+  }
+  POOLHEAD_INLINE V value(const State& state, double) const { return state.value; }
+
+ private:
+  template <class M>
+  POOLHEAD_INLINE static State pick(const M& b_wins, const State& a, const State& b) {
+    return {simd::select(b_wins, b.value, a.value), simd::select(b_wins, b.position, a.position)};
+  }
+};
+
+/// Argmax: where to put positions, or NoArgmax.
+struct NoArgmax {};
+
+/// Where the first of something stands.
+template <class I, int N>
+struct MaxPlace {
+  simd::Vec<I, N> at;
+
+  template <class F>
+  POOLHEAD_INLINE static MaxPlace zip(const F& f, const MaxPlace& a, const MaxPlace& b) {
+    return {f(a.at, b.at)};
+  }
+  POOLHEAD_INLINE static MaxPlace earlier(const MaxPlace& a, const MaxPlace& b) {
+    return {simd::select(b.at < a.at, b.at, a.at)};
+  }
+};
+
+/// Of N planes of not many vectors each (number of them, where that is not 0): the first position of plane i
+/// that holds value i. It is there, for all i < count.
+template <int number, class A, class T>
+POOLHEAD_INLINE void find_places(const T* planes, Index positions, int count, const simd::FirstLanes<A>& last,
+                                 const A* values, MaxPlace<simd::IntOf<A>, simd::lanes<A>>* places) {
+  using I = simd::IntOf<A>;
+  constexpr int N = simd::lanes<A>;
+  using Place = MaxPlace<I, N>;
+  for (int i = 0; i < N; ++i) {
+    Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
+    const T* const plane = planes + std::min(i, count - 1) * positions;
+    const auto value = simd::splat<A, N>(values[i]);
+    // From behind, so that the first remains. What stands beyond the plane stands behind what is looked for.
+    const auto look_at = [&](const auto& x, const auto& at) __attribute__((always_inline)) {
+      place.at = simd::select(x == value, at, place.at);
+    };
+    if constexpr (number > 0) {
+      unroll<number>([&](auto k) __attribute__((always_inline)) {
+        constexpr int v = number - 1 - k;
+        const T* const from = plane + v * N;
+        look_at(k == 0 ? simd::load_first<A>(from, last) : simd::load<A>(from), simd::iota<I, N>(v * N));
+      });
+    } else {
+      const auto step = simd::splat<I, N>(static_cast<I>(N));
+      Index s = (positions - 1) / N * N;
+      auto at = simd::iota<I, N>(static_cast<I>(s));
+      look_at(simd::load_first<A>(plane + s, last), at);
+      while (s > 0) {
+        s -= N;
+        at = at - step;
+        look_at(simd::load<A>(plane + s), at);
+      }
+    }
+    places[i] = place;
+  }
+}
+
+/// The first position of a long plane that holds value. It is there.
+template <class A, class T>
+POOLHEAD_INLINE Index long_position(const T* plane, Index positions, A value) {
+  constexpr int N = simd::lanes<A>;
+  constexpr int together = std::min(64 / N, most_short_vectors);
+  const auto wanted = simd::splat<A, N>(value);
+  for (Index s = 0;; s = std::min(s + together * N, positions - together * N)) {
+    std::uint64_t found = 0;  // a bit for each position
+    unroll<together>([&](auto k) __attribute__((always_inline)) {
+      found |= std::uint64_t{simd::bits(simd::load<A>(plane + s + k * N) == wanted)} << (k * N);
+    });
+    if (found != 0) return s + std::countr_zero(found);
+  }
+}
+
+/// In NCHW the maximum comes first, which is a few instructions, and then where it stands in its plane, which
+/// is in the cache. In NHWC both are found together.
+template <class X, class Y, class Argmax, class I>
+struct MaxReduction {
+  using T = typename X::Scalar;
+  using A = poolhead::Accumulator<T>;
+  using Accumulator = A;
+  using PositionLane = I;
+  static constexpr bool is_light = true;
+  static constexpr int N = simd::lanes<A>;
+  static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
+  static constexpr bool asked = !std::same_as<Argmax, NoArgmax>;
+  static constexpr bool has_position = !in_planes && asked;
+  static constexpr A lowest = -std::numeric_limits<A>::infinity();
+  using V = simd::Vec<A, N>;
+  using Position = simd::Vec<I, N>;
+
+  struct Nothing {};
+  struct State {
+    V value;
+    [[no_unique_address]] std::conditional_t<has_position, Position, Nothing> position;
+
+    template <class F>
+    POOLHEAD_INLINE static State zip(const F& f, const State& a, const State& b) {
+      return {f(a.value, b.value), {}};
+    }
+  };
+
+  X map;
+  Y y;
+  Argmax argmax;
+
+  MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    State state{simd::splat<A, N>(lowest), {}};
+    if constexpr (has_position) state.position = simd::zero<Position>();
+    return state;
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>& positions,
+                                  const Valid& valid) const {
+    V own[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      own[k] = valid.select(k, x[k], simd::splat<A, N>(lowest));
+    });
+    V top = own[0];
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { top = simd::max(top, own[k + 1]); });
+    auto nan = simd::unordered(own[0], own[K > 1 ? 1 : 0]);
+    if constexpr (K > 2) nan = nan | simd::unordered(own[2], own[K - 1]);
+    if constexpr (has_position) {
+      // Among NaN it is any position; they are few enough to be looked up.
+      Position at = positions.at(K - 1);
+      unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
+        constexpr int before = K - 2 - k;
+        at = simd::select(own[before] == top, positions.at(before), at);
+      });
+      top = or_nan(top, nan);
+      const auto wins = later_wins(state.value, top);
+      state = {simd::select(wins, top, state.value), simd::select(wins, at, state.position)};
+    } else {
+      state.value = or_nan(simd::max(state.value, top), nan);
+    }
+  }
+  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
+    return {or_nan(simd::max(a.value, b.value), simd::unordered(b.value, b.value)), {}};
+  }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    put(y, n, c, located(state, n, c, count), count);
+  }
+  /// The maxima as they stand in the map: which zero, which NaN. Writes where they stand.
+  POOLHEAD_INLINE V located(const State& state, Index n, Index c, int count) const {
+    const auto plain = (state.value < simd::zero<V>()) | (simd::zero<V>() < state.value);
+    if constexpr (!asked) {
+      if (simd::all(plain)) return state.value;
+    } else if constexpr (has_position) {
+      const auto above = simd::splat<A, N>(lowest) < state.value;
+      if (simd::all(plain & above)) {
+        put(argmax, n, c, simd::convert<Index>(state.position), count);
+        return state.value;
+      }
+    }
+    simd::Vec<Index, N> at;
+    if constexpr (in_planes && !is_masked<X>) {
+      if (simd::all(state.value == state.value)) [[likely]]
+        at = places(state.value, n, c, count);
+      else
+        at = look_up(state.value, n, c, count);
+    } else {
+      at = look_up(state.value, n, c, count);
+    }
+    if constexpr (asked) put(argmax, n, c, at, count);
+    return simd::all(plain) ? state.value : values_at(at, n, c, count);
+  }
+
+ private:
+  /// NaN where the mask is set.
+  POOLHEAD_INLINE static V or_nan(const V& x, const simd::Mask<A, N>& mask) {
+    return simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(x) | mask);
+  }
+  POOLHEAD_INLINE simd::Vec<Index, N> places(const V& value, Index n, Index c, int count) const {
+    const Index positions = map.positions();
+    const T* const planes = map.sample(n) + c * positions;
+    const Index vectors = (positions + N - 1) / N;
+    A values[N];
+    simd::store(values, value);
+    simd::Vec<Index, N> at;
+    if (vectors <= 128) {
+      MaxPlace<simd::IntOf<A>, N> found[N];
+      const auto find = [&](auto number) __attribute__((always_inline)) {
+        find_places<number, A>(planes, positions, count, last_lanes<A>(positions), values, found);
+      };
+      if (vectors <= most_short_vectors)
+        with_number<most_short_vectors>(static_cast<int>(vectors), find);
+      else
+        find(std::integral_constant<int, 0>{});
+      at = simd::convert<Index>(merge_lanes<N / 2>(
+                                    found, [](const auto& a, const auto& b) __attribute__((always_inline)) {
+                                      return MaxPlace<simd::IntOf<A>, N>::earlier(a, b);
+                                    })
+                                    .at);
+    } else {
+      Index each[N];
+      for (int i = 0; i < N; ++i)
+        each[i] = i < count ? long_position(planes + i * positions, positions, values[i]) : 0;
+      at = simd::load_array<N>(each, N);
+    }
+    return at;
+  }
+  /// As places, of any map and for NaN too: then the first NaN.
+  [[gnu::noinline]] simd::Vec<Index, N> look_up(const V& value, Index n, Index c, int count) const {
+    A values[N];
+    Index at[N]{};
+    simd::store(values, value);
+    for (int i = 0; i < count; ++i) {
+      const auto is = [&](A x) { return x == values[i] || (x != x && values[i] != values[i]); };
+      while (!is_valid(map, n, at[i]) || !is(static_cast<A>(map(n, c + i, at[i])))) ++at[i];
+    }
+    return simd::load_array<N>(at, N);
+  }
+  [[gnu::noinline]] V values_at(const simd::Vec<Index, N>& at, Index n, Index c, int count) const {
+    A values[N]{};
+    Index each[N];
+    std::memcpy(each, &at, sizeof each);
+    for (int i = 0; i < count; ++i) values[i] = static_cast<A>(map(n, c + i, each[i]));
+    return simd::load<A>(values);
+  }
+};
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
