@@ -85,54 +85,62 @@ int compare(const CompareCommand& command) {
               command.pools.size(), command.seeds, command.seeds == 1 ? "" : "s", options.epochs,
               threads.device.numThreads(), threads.device.numThreads() == 1 ? "" : "s");
 
+  const fs::path out = command.out;
   std::vector<Comparison> rows;
-  std::optional<TrainedNetwork> best;
-  std::vector<Epoch> best_history;
+  struct Best {
+    TrainedNetwork network;
+    std::vector<Epoch> history;
+    double accuracy() const { return history.back().validation_accuracy; }
+  };
+  std::optional<Best> best;
+  bool complete = true;
   for (const std::string& pool : command.pools) {
     Comparison row{.pool = pool};
+    std::optional<Best> best_of_row;
     double seconds = 0.0;
     reset_peak_memory();
-    for (int seed = 0; seed < command.seeds; ++seed) {
+    for (int seed = 0; seed < command.seeds && complete; ++seed) {
       std::printf(
           "\n%s, seed %llu\n", pool.c_str(),
           static_cast<unsigned long long>(command.options.seed) + static_cast<unsigned long long>(seed));
       options.pool = pool;
       options.seed = command.options.seed + static_cast<std::uint64_t>(seed);
       Trainer trainer(options, data);
-      if (!trainer.run(threads.device, nullptr)) {
-        std::printf("stopped; nothing of the comparison is kept\n");
-        return stopped;
-      }
+      complete = trainer.run(threads.device, nullptr);
+      if (!complete) break;
       row.parameters = ph::parameter_count(trainer.network());
       row.histories.push_back(trainer.history());
       row.accuracies.push_back(trainer.history().back().validation_accuracy);
       for (const Epoch& epoch : trainer.history()) seconds += epoch.seconds;
-      if (!best || row.accuracies.back() > best_history.back().validation_accuracy) {
-        best.emplace(TrainedNetwork{trainer.card(), trainer.network()});
-        best_history = trainer.history();
-      }
+      if (!best_of_row || row.accuracies.back() > best_of_row->accuracy())
+        best_of_row.emplace(Best{{trainer.card(), trainer.network()}, trainer.history()});
     }
+    if (!complete) break;
     row.seconds_per_epoch = seconds / (command.seeds * options.epochs);
     row.peak_megabytes = peak_memory();
     rows.push_back(std::move(row));
+    if (!best || best_of_row->accuracy() > best->accuracy()) best = std::move(best_of_row);
+    write_csv(out / "compare.csv", rows);  // what has taken so long is not lost to whatever comes
   }
+  if (!complete)
+    std::printf("stopped; %s\n", rows.empty() ? "no head was complete, nothing is kept"
+                                              : "the heads that were complete are kept");
+  if (rows.empty()) return stopped;
 
   std::printf("\n%s", table(rows).c_str());
-  const fs::path out = command.out;
-  write_csv(out / "compare.csv", rows);
-  const Outputs outputs = outputs_of(best->network, data.validation, best->card.normalisation,
+  const Outputs outputs = outputs_of(best->network.network, data.validation, best->network.card.normalisation,
                                      options.channels_last(), threads.device);
   Report report;
   report.title = "Pooling heads on " + fs::path(data.source).filename().string() + ": " +
-                 best->card.options.pool + " is best";
-  report.options = option_list(best->card.options);
+                 best->network.card.options.pool + " is best";
+  report.options = option_list(best->network.card.options);
   report.data = &data;
-  report.network = &*best;
+  report.network = &best->network;
   report.outputs = &outputs;
-  report.history = best_history;
+  report.history = best->history;
   report.comparison = rows;
   write_report(out / "report.html", report);
   std::printf("\ntable:  %s\nreport: %s\n", (out / "compare.csv").c_str(),
               fs::absolute(out / "report.html").c_str());
-  return done;
+  return complete ? done : stopped;
 }
