@@ -1,7 +1,8 @@
-// Small products of matrices, without packing or memory of their own: operands are tiles that fit a cache.
+// Small products of matrices: operands are tiles that fit a cache.
 #pragma once
 
-#include "poolhead/core/lanes.hpp"
+#include "poolhead/core/buffer.hpp"
+#include "poolhead/core/walk.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -14,31 +15,40 @@ struct Strided {
   Index column;
 };
 
-/// R rows from i on, V vectors of columns from j on, the last of which holds `count` columns.
-template <int R, int V, class Left, class A, class Sum>
-POOLHEAD_INLINE void multiply_block(const Strided<Left>& a, const A* b, Index b_row, Sum* c, Index c_row,
-                                    Index depth, Index i, Index j, int count) {
+/// The terms that are added at a time.
+inline constexpr Index most_terms = 64;
+
+/// c += a b for R rows, left[r * most_terms + k] being a's, and V vectors of columns, the last of which holds
+/// `count`.
+template <int R, int V, class A, class Sum>
+POOLHEAD_INLINE void multiply_block(const A* left, const A* b, Index b_row, Sum* c, Index c_row, Index depth,
+                                    int count) {
   constexpr int N = simd::lanes<A>;
   simd::Vec<A, N> sums[R][V];
   unroll<R>([&](auto r) __attribute__((always_inline)) {
     unroll<V>([&](auto v) __attribute__((always_inline)) { sums[r][v] = simd::zero<simd::Vec<A, N>>(); });
   });
-  for (Index k = 0; k < depth; ++k) {
-    simd::Vec<A, N> right[V];
-    unroll<V>([&](auto v) __attribute__((always_inline)) {
-      const A* const p = b + k * b_row + j + v * N;
-      right[v] = v + 1 < V || count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
-    });
-    unroll<R>([&](auto r) __attribute__((always_inline)) {
-      const auto left = simd::splat<A, N>(static_cast<A>(a.data[(i + r) * a.row + k * a.column]));
+  const auto add = [&](auto whole) __attribute__((always_inline)) {
+    for (Index k = 0; k < depth; ++k, ++left, b += b_row) {
+      simd::Vec<A, N> right[V];
       unroll<V>([&](auto v) __attribute__((always_inline)) {
-        sums[r][v] = simd::multiply_add(left, right[v], sums[r][v]);
+        right[v] = whole || v + 1 < V ? simd::load<A>(b + v * N) : simd::load_first<A>(b + v * N, count);
       });
-    });
-  }
+      unroll<R>([&](auto r) __attribute__((always_inline)) {
+        const auto own = simd::splat<A, N>(left[r * most_terms]);
+        unroll<V>([&](auto v) __attribute__((always_inline)) {
+          sums[r][v] = simd::multiply_add(own, right[v], sums[r][v]);
+        });
+      });
+    }
+  };
+  if (count == N)
+    add(std::true_type{});
+  else
+    add(std::false_type{});
   unroll<R>([&](auto r) __attribute__((always_inline)) {
     unroll<V>([&](auto v) __attribute__((always_inline)) {
-      Sum* const p = c + (i + r) * c_row + j + v * N;
+      Sum* const p = c + r * c_row + v * N;
       const int own = v + 1 < V ? N : count;
       simd::store_first(p, simd::load_array<N>(p, own) + simd::convert<Sum>(sums[r][v]), own);
     });
@@ -46,30 +56,45 @@ POOLHEAD_INLINE void multiply_block(const Strided<Left>& a, const A* b, Index b_
 }
 
 /// c += a b: c is rows x columns, b depth x columns, both row by row without gaps within a row. The order of
-/// every sum depends on the extents alone; it is one of b's type, and is added to c once.
+/// every sum depends on the extents alone; up to 64 terms are added in b's type, and their sums in c's.
 template <class Left, class A, class Sum>
-void multiply_add(const Strided<Left>& a, const A* b, Index b_row, Sum* c, Index c_row, Index rows,
-                  Index columns, Index depth) {
+[[gnu::noinline]] void multiply_add(const Strided<Left>& a, const A* b, Index b_row, Sum* c, Index c_row,
+                                    Index rows, Index columns, Index depth) {
   constexpr int N = simd::lanes<A>;
-  const auto strip = [&]<int R, int V>(std::integral_constant<int, R>, std::integral_constant<int, V>,
-                                       Index j) {
-    const auto count = static_cast<int>(std::min<Index>(N, columns - j - (V - 1) * N));
-    Index i = 0;
-    for (; i + R <= rows; i += R) multiply_block<R, V>(a, b, b_row, c, c_row, depth, i, j, count);
-    for (; i < rows; ++i) multiply_block<1, V>(a, b, b_row, c, c_row, depth, i, j, count);
-  };
-  for (Index j = 0; j < columns;) {
-    // As many registers as hold the sums: twelve, if there are enough columns.
-    const Index left = (columns - j + N - 1) / N;
-    if (left == 3 || left > 4) {
-      strip(std::integral_constant<int, 4>{}, std::integral_constant<int, 3>{}, j);
-      j += 3 * N;
-    } else if (left > 1) {
-      strip(std::integral_constant<int, 4>{}, std::integral_constant<int, 2>{}, j);
-      j += 2 * N;
-    } else {
-      strip(std::integral_constant<int, 8>{}, std::integral_constant<int, 1>{}, j);
-      j += N;
+  constexpr int R = 6;  // times two vectors: twelve registers of sums leave some for a and b
+  constexpr Index most_rows = 48;
+  // A part of a as it is read, converted once. It stays, as what is read of b, in the first-level cache.
+  struct Part;
+  A* const part = workspace<Part, A>(most_rows * most_terms);
+  for (Index first = 0; first < depth; first += most_terms) {
+    const Index terms = std::min(most_terms, depth - first);
+    for (Index top = 0; top < rows; top += most_rows) {
+      const Index taken = std::min(most_rows, rows - top);
+      for (Index i = 0; i < taken; ++i) {
+        const Left* const from = a.data + (top + i) * a.row + first * a.column;
+        A* const to = part + i * most_terms;
+        Index k = 0;
+        if (a.column == 1)
+          for (; k + N <= terms; k += N)
+            simd::store_first(to + k, simd::convert<A>(simd::load_array<N>(from + k, N)), N);
+        for (; k < terms; ++k) to[k] = static_cast<A>(from[k * a.column]);
+      }
+      const auto strip = [&](auto vectors, Index j) __attribute__((always_inline)) {
+        constexpr int V = vectors;
+        const auto count = static_cast<int>(std::min<Index>(N, columns - j - (V - 1) * N));
+        const A* const right = b + first * b_row + j;
+        const auto multiply = [&](auto together, Index i) __attribute__((always_inline)) {
+          multiply_block<together, V>(part + i * most_terms, right, b_row, c + (top + i) * c_row + j, c_row,
+                                      terms, count);
+        };
+        Index i = 0;
+        for (; i + R <= taken; i += R) multiply(std::integral_constant<int, R>{}, i);
+        for (; i + 2 <= taken; i += 2) multiply(std::integral_constant<int, 2>{}, i);
+        if (i < taken) multiply(std::integral_constant<int, 1>{}, i);
+      };
+      Index j = 0;
+      for (; j + N < columns; j += 2 * N) strip(std::integral_constant<int, 2>{}, j);
+      if (j < columns) strip(std::integral_constant<int, 1>{}, j);
     }
   }
 }

@@ -341,6 +341,16 @@ struct AttentionBackward {
     Tile tile;
     each_tile(x, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
+      A* to = result;
+      Index stride = padded;
+      bool in_place = false;  // the rows of the result are dx's
+      if constexpr (std::same_as<typename X::Layout, ChannelsLast> && !is_masked<X> && std::same_as<DX, A*>) {
+        if (!adds) {
+          to = dx + (n * x.positions() + begin) * channels;
+          stride = channels;
+          in_place = true;
+        }
+      }
       for (Index i = 0; i < tile.count; ++i) {
         const Index s = tile.positions[i];
         const double score = cache.score(n, s);
@@ -356,17 +366,24 @@ struct AttentionBackward {
           hidden_bias[j] += before;
           score_weight[j] += slope * activation[j];
         }
-        const auto share = static_cast<A>(weight);
-        for (Index c = 0; c < channels; ++c) result[i * padded + c] = share * g[c];
+        if constexpr (!std::same_as<DX, Nowhere>) scale(static_cast<A>(weight), g, to + i * stride, channels);
       }
       multiply_add(Strided<A>{slopes, 1, hidden}, tile.values, tile.stride, hidden_weight, channels, hidden,
                    channels, tile.count);
       if constexpr (!std::same_as<DX, Nowhere>) {
-        multiply_add(Strided<A>{slopes, hidden, 1}, weights.weight, channels, result, padded, tile.count,
-                     channels, hidden);
-        write(x, dx, adds, n, tile, result, padded, begin, end);
+        multiply_add(Strided<A>{slopes, hidden, 1}, weights.weight, channels, to, stride, tile.count, channels,
+                     hidden);
+        if (!in_place) write(x, dx, adds, n, tile, result, padded, begin, end);
       }
     });
+  }
+
+  /// to = factor * g
+  static void scale(A factor, const A* g, A* to, Index size) {
+    constexpr int N = simd::lanes<A>;
+    Index c = 0;
+    for (; c + N <= size; c += N) simd::store(to + c, simd::splat<A, N>(factor) * simd::load<A>(g + c));
+    for (; c < size; ++c) to[c] = factor * g[c];
   }
 
   template <class X>
