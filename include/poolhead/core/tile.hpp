@@ -54,32 +54,39 @@ void turn_planes(const T* planes, Index plane_stride, Index positions, int count
 template <int N, class A, class T>
 void turn_back(const A* tile, Index stride, Index positions, int count, T* planes, Index plane_stride) {
   using V = simd::Vec<A, N>;
-  const auto turn = [&](Index s) __attribute__((always_inline)) {
-    V rows[N];
+  const auto put = [](T * to, const V& value, int elements) __attribute__((always_inline)) {
+    if constexpr (std::is_integral_v<A>)
+      simd::store_first(to, simd::convert<T>(value), elements);
+    else if (elements == N)
+      simd::store(to, value);
+    else
+      simd::store_first(to, value, elements);
+  };
+  V rows[N];
+  const auto turn = [&](Index s, int own) __attribute__((always_inline)) {
     unroll<N>([&](auto i) __attribute__((always_inline)) {
-      std::memcpy(static_cast<void*>(&rows[i]), tile + (s + i) * stride, sizeof(V));
+      if (i < own)
+        std::memcpy(static_cast<void*>(&rows[i]), tile + (s + i) * stride, sizeof(V));
+      else
+        rows[i] = simd::zero<V>();
     });
     simd::transpose<N / 2>(rows);
+  };
+  const auto turn_whole = [&](Index s) __attribute__((always_inline)) {
+    turn(s, N);
     unroll<N>([&](auto q) __attribute__((always_inline)) {
-      if (q >= count) return;
-      T* const to = planes + q * plane_stride + s;
-      if constexpr (std::is_integral_v<A>)
-        simd::store_first(to, simd::convert<T>(rows[q]), N);
-      else
-        simd::store(to, rows[q]);
+      if (q < count) put(planes + q * plane_stride + s, rows[q], N);
     });
   };
   Index s = 0;
-  for (; s + N <= positions; s += N) turn(s);
+  for (; s + N <= positions; s += N) turn_whole(s);
   if (s == positions) return;
-  if (positions >= N) return turn(positions - N);  // some of them once more
-  for (int q = 0; q < count; ++q)
-    for (Index k = 0; k < positions; ++k) {
-      if constexpr (std::is_integral_v<A>)
-        planes[q * plane_stride + k] = static_cast<T>(tile[k * stride + q]);
-      else
-        simd::store_first(planes + q * plane_stride + k, simd::splat<A, N>(tile[k * stride + q]), 1);
-    }
+  if (positions >= N) return turn_whole(positions - N);  // some of them once more
+  // Vectors reach into the planes that follow, and those are written after them.
+  const auto own = static_cast<int>(positions);
+  turn(0, own);
+  const Index last = plane_stride == positions ? count - (N + own - 1) / own : -1;
+  for (int q = 0; q < count; ++q) put(planes + q * plane_stride, rows[q], q <= last ? N : own);
 }
 
 }  // namespace detail

@@ -7,6 +7,98 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
+/// sink(e, the sum of N elements from row + offset(i) + e on, i < count).
+template <class A, class Offset, class Sink>
+POOLHEAD_INLINE void add_up(const A* row, const Offset& offset, Index count, Index length, const Sink& sink) {
+  constexpr int N = simd::lanes<A>;
+  constexpr int most = 6;
+  with_number<most>(
+      static_cast<int>(std::min<Index>(count, most)), [&](auto number) __attribute__((always_inline)) {
+        const A* from[number];
+        for (int i = 0; i < number; ++i) from[i] = row + offset(i);
+        for (Index e = 0; e < length; e += N) {
+          auto sum = simd::load<A>(from[0] + e);
+          unroll<number - 1>([&](auto i) __attribute__((always_inline)) {
+            sum = sum + simd::load<A>(from[i + 1] + e);
+          });
+          if constexpr (number == most)
+            for (Index i = most; i < count; ++i) sum = sum + simd::load<A>(row + offset(i) + e);
+          sink(e, sum);
+        }
+      });
+}
+
+/// tile[s * stride + q] += the shares, (bins, vectors), of all bins that cover position s of channel q <
+/// channels; the tile begins with the first of the rows, its stride is whole vectors. The positions of a cell
+/// are covered alike: what it gets is added up once.
+template <class A>
+[[gnu::noinline]] void spread_shares(const GridEdges& grids, const A* shares, Index channels, A* tile,
+                                     Index stride, const GridEdges::Range& rows) {
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  using Range = GridEdges::Range;
+  struct Cells;
+  struct Row;
+  const GridCells<Cells> cells(grids);
+  const Index length = (channels + N - 1) / N * N;
+  Index columns = 0;  // of bins, of all grids
+  Index covered = 0;  // by each of them, in cells
+  for (Index k = 0; k < grids.count(); ++k) {
+    for (Index j = 0; j < grids[k].columns; ++j) covered += cells.spans()[columns + j].size();
+    columns += grids[k].columns;
+  }
+  // The columns of bins that cover column c of cells are covering[first[c]] .. covering[first[c + 1] - 1].
+  Index* const first = workspace<Row, Index>(cells.columns() + 1 + covered);
+  Index* const covering = first + cells.columns() + 1;
+  first[0] = 0;
+  for (Index c = 0; c < cells.columns(); ++c) {
+    first[c + 1] = first[c];
+    for (Index j = 0; j < columns; ++j)
+      if (cells.spans()[j].begin <= c && c < cells.spans()[j].end) covering[first[c + 1]++] = j * length;
+  }
+  A* const row =
+      workspace<Row, A>((columns + 1) * length);  // of a row of cells, the sums down its columns of bins
+  A* const sums = row + columns * length;
+
+  for (Index r = 0; r < cells.rows(); ++r) {
+    const Range own{std::max(cells.row(r).begin, rows.begin), std::min(cells.row(r).end, rows.end)};
+    if (own.begin >= own.end) continue;
+    A* to = row;
+    const A* from = shares;
+    for (Index k = 0; k < grids.count(); ++k) {
+      const Range bins = cells.covering(k, r);
+      const Index step = grids[k].columns * length;
+      add_up(
+          from + bins.begin * step, [&](Index i) { return i * step; }, bins.size(),
+          step, [&](Index e, const V& sum) __attribute__((always_inline)) { simd::store(to + e, sum); });
+      to += step;
+      from += grids[k].bins() * length;
+    }
+    for (Index c = 0; c < cells.columns(); ++c) {
+      const auto offset = [&](Index i) { return covering[first[c] + i]; };
+      const Index count = first[c + 1] - first[c];
+      const Range across = cells.column(c);
+      A* const corner = tile + ((own.begin - rows.begin) * grids.width() + across.begin) * stride;
+      if (own.size() == 1 && across.size() == 1) {
+        add_up(
+            row, offset, count, length, [&](Index e, const V& sum) __attribute__((always_inline)) {
+              simd::store(corner + e, simd::load<A>(corner + e) + sum);
+            });
+        continue;
+      }
+      add_up(
+          row, offset, count,
+          length, [&](Index e, const V& sum) __attribute__((always_inline)) { simd::store(sums + e, sum); });
+      for (Index h = 0; h < own.size(); ++h) {
+        A* at = corner + h * grids.width() * stride;
+        for (Index w = 0; w < across.size(); ++w, at += stride)
+          for (Index e = 0; e < length; e += N)
+            simd::store(at + e, simd::load<A>(at + e) + simd::load<A>(sums + e));
+      }
+    }
+  }
+}
+
 /// Adds the gradients of the bins to planes, or to one row of them.
 template <class T, class DY>
 struct BinGradient {
@@ -34,8 +126,10 @@ struct BinGradient {
       for (Index k = 0; k < grids.count(); ++k) add_maxima(tile, stride, n, c, channels, k, rows);
     } else {
       const Index step = grids.vectors_together() * simd::lanes<A>;
-      for (Index q = 0; q < channels; q += step)
-        add_averages(tile + q, stride, n, c + q, std::min(step, channels - q), rows);
+      for (Index q = 0; q < channels; q += step) {
+        const Index taken = std::min(step, channels - q);
+        spread_shares(grids, shares<A>(n, c + q, taken), taken, tile + q, stride, rows);
+      }
     }
   }
 
@@ -46,40 +140,33 @@ struct BinGradient {
     const Index end = rows.end * shape.width();
     const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
     const GridRows<const Index> at = grid_rows(argmax, grids.grids(), shape.channels, k);
-    const Index bins = grids[k].bins();
-    for (Index q = 0; q < channels; ++q) {
-      const T* const gradients = g.data + n * g.row_stride + (c + q) * g.channel_stride;
-      const Index* const positions = &at(n, c + q, 0);
-      for (Index b = 0; b < bins; ++b) {
-        const Index s = positions[b];
+    const T* const gradients = g.data + n * g.row_stride + c * g.channel_stride;
+    const Index* const positions = &at(n, c, 0);
+    // Channel by channel the bins that share a maximum would wait for each other.
+    for (Index b = 0; b < grids[k].bins(); ++b) {
+      for (Index q = 0; q < channels; ++q) {
+        const Index s = positions[q * at.channel_stride + b];
         if (s >= begin && s < end)
-          tile[(s - begin) * stride + q] += static_cast<A>(gradients[b * g.bin_stride]);
+          tile[(s - begin) * stride + q] += static_cast<A>(gradients[q * g.channel_stride + b * g.bin_stride]);
       }
     }
   }
 
-  /// Channels c .. c + taken - 1. All rows of bins that cover a row of the plane are added up, and spread over
-  /// their columns once.
+  /// What each position of a bin gets, (bins, vectors), for channels c .. c + taken - 1.
   template <class A>
-  void add_averages(A* tile, Index stride, Index n, Index c, Index taken, const GridEdges::Range& rows) const {
+  const A* shares(Index n, Index c, Index taken) const {
     constexpr int N = simd::lanes<A>;
-    using V = simd::Vec<A, N>;
     struct Shares;
-    const Index width = shape.width();
-    const Index whole = taken / N;
-    const auto rest = static_cast<int>(taken - whole * N);
-    const Index vectors = whole + (rest > 0 ? 1 : 0);
-    A* const shares = workspace<Shares, A>(grids.grids().bins() * vectors * N);  // (bins, vectors)
-    auto* const covering = workspace<Shares, GridEdges::Range>(grids.count());
-    std::fill_n(covering, grids.count(), GridEdges::Range{0, 0});
-    A* next = shares;
+    const Index vectors = (taken + N - 1) / N;
+    A* const all = workspace<Shares, A>(grids.grids().bins() * vectors * N);
+    A* next = all;
     for (Index k = 0; k < grids.count(); ++k) {
       const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
       const Grid grid = grids[k];
       for (Index v = 0; v < vectors; ++v) {
         const T* const from = g.data + n * g.row_stride + (c + v * N) * g.channel_stride;
-        const int count = v < whole ? N : rest;
-        if (g.bin_stride == 1)
+        const auto count = static_cast<int>(std::min<Index>(N, taken - v * N));
+        if (g.channel_stride != 1)
           turn_planes(from, g.channel_stride, grid.bins(), count, next + v * N, vectors * N);
         else
           for (Index b = 0; b < grid.bins(); ++b)
@@ -87,42 +174,12 @@ struct BinGradient {
       }
       for (Index i = 0; i < grid.rows; ++i) {
         for (Index j = 0; j < grid.columns; ++j, next += vectors * N) {
-          const Index area = grids.rows(k, i).size() * grids.columns(k, j).size();
-          const auto share = simd::splat<A, N>(A(1) / static_cast<A>(area));
+          const auto share = simd::splat<A, N>(A(1) / static_cast<A>(grids.window(k, i, j).size()));
           for (Index v = 0; v < vectors; ++v) simd::store(next + v * N, share * simd::load<A>(next + v * N));
         }
       }
     }
-    for (Index h = rows.begin; h < rows.end; ++h) {
-      A* const to = tile + (h - rows.begin) * width * stride;
-      const A* own = shares;
-      for (Index k = 0; k < grids.count(); ++k) {
-        const Grid grid = grids[k];
-        grids.advance(k, h, covering[k]);
-        const Index first = covering[k].begin;
-        const Index last = covering[k].end;
-        for (Index j = 0; j < grid.columns; ++j) {
-          const auto columns = grids.columns(k, j);
-          const auto add = [&](Index v, int count) __attribute__((always_inline)) {
-            const auto share = [&](Index i) __attribute__((always_inline)) {
-              return simd::load<A>(own + ((i * grid.columns + j) * vectors + v) * N);
-            };
-            V sum = share(first);
-            for (Index i = first + 1; i < last; ++i) sum = sum + share(i);
-            for (Index w = columns.begin; w < columns.end; ++w) {
-              A* const at = to + w * stride + v * N;
-              if (count == N)
-                simd::store(at, simd::load<A>(at) + sum);
-              else
-                simd::store_first(at, simd::load_first<A>(at, count) + sum, count);
-            }
-          };
-          for (Index v = 0; v < whole; ++v) add(v, N);
-          if (rest > 0) add(whole, rest);
-        }
-        own += grid.bins() * vectors * N;
-      }
-    }
+    return all;
   }
 };
 

@@ -65,7 +65,8 @@ struct AverageFold {
 template <class X, class Y, class I>
 struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false> {
   using T = typename X::Scalar;
-  using Fold = AverageFold<poolhead::Accumulator<T>, I, false>;
+  using A = poolhead::Accumulator<T>;
+  using Fold = AverageFold<A, I, false>;
   using Fold::N;
   using typename Fold::State;
   using typename Fold::V;
@@ -86,18 +87,19 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
     const Index positions = is_masked<X> ? valid_positions(map, n) : window.size();
     auto result = Fold::value(state, static_cast<double>(positions));
     const auto finite = (result - result) == simd::zero<V>();
-    if (!simd::all(finite)) [[unlikely]]
-      rescale(result, n, c, count, static_cast<double>(positions));
+    if (!simd::all(finite)) [[unlikely]] {
+      A means[N];
+      simd::store(means, result);
+      rescale(means, n, c, count);
+      result = simd::load<A>(means);
+    }
     return result;
   }
-
- private:
-  /// The mean of planes that hold infinities or NaN, or whose sum overflows though its mean need not.
-  [[gnu::cold, gnu::noinline]] void rescale(V& result, Index n, Index c, int count, double positions) const {
-    using A = poolhead::Accumulator<T>;
+  /// Takes those of the count means again that are not finite: their planes hold infinities or NaN, or the sum
+  /// overflows though its mean need not.
+  [[gnu::cold, gnu::noinline]] void rescale(A* means, Index n, Index c, int count) const {
     constexpr double scale = 0x1p-64;
-    A means[N];
-    simd::store(means, result);
+    const Index positions = is_masked<X> ? valid_positions(map, n) : window.size();
     for (int i = 0; i < count; ++i) {
       if (std::isfinite(means[i])) continue;  // its neighbours are no reason to take it again
       double sum = 0.0;
@@ -106,9 +108,8 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
         for (Index s = first; s < first + window.columns; ++s)
           if (is_valid(map, n, s)) sum += scale * static_cast<double>(map(n, c + i, s));
       }
-      means[i] = static_cast<A>(sum / positions / scale);
+      means[i] = static_cast<A>(sum / static_cast<double>(positions) / scale);
     }
-    result = simd::load<A>(means);
   }
 };
 

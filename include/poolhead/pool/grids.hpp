@@ -3,6 +3,8 @@
 
 #include "poolhead/core/reduce.hpp"
 
+#include <algorithm>
+
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
@@ -99,7 +101,7 @@ class GridEdges {
   Index width() const { return width_; }
 
   /// How many vectors of channels take every step together: their bins are to stay in a cache.
-  Index vectors_together() const { return std::clamp<Index>(1024 / grids_.bins(), 1, 8); }
+  Index vectors_together() const { return std::clamp<Index>(1024 / grids_.bins(), 1, 16); }
 
   /// Where the bins of grid k begin among all bins, grid after grid.
   Index first_bin(Index k) const {
@@ -110,6 +112,15 @@ class GridEdges {
   /// The coarsest of the grids whose bins make up those of grid k, a whole number of them in each direction; k
   /// where there is none.
   Index finer(Index k) const { return k < most_grids ? finer_[k] : k; }
+  /// How many grids one must be made from another before grid k.
+  Index compositions(Index k) const {
+    Index steps = 0;
+    for (Index from = finer(k); from != k; from = finer(k)) {
+      k = from;
+      ++steps;
+    }
+    return steps;
+  }
 
   Window window(Index k, Index i, Index j) const {
     const Range down = rows(k, i);
@@ -152,6 +163,72 @@ class GridEdges {
   Index first_row_[most_grids], first_column_[most_grids];
   Narrow rows_[most_edges], columns_[most_edges];
   Index finer_[most_grids];
+};
+
+/// The cells into which the edges of all bins cut the planes: no edge goes through one. The tables stand in the
+/// calling thread's memory, until Purpose's next.
+template <class Purpose>
+class GridCells {
+ public:
+  using Range = GridEdges::Range;
+
+  explicit GridCells(const GridEdges& grids) : grids_(grids) {
+    Index rows = 0;
+    Index columns = 0;
+    for (Index k = 0; k < grids.count(); ++k) {
+      rows += grids[k].rows;
+      columns += grids[k].columns;
+    }
+    row_edges_ = workspace<Purpose, Index>(2 * (rows + columns));
+    column_edges_ = row_edges_ + 2 * rows;
+    Index* row = row_edges_;
+    Index* column = column_edges_;
+    const auto put = [](Index*& to, const Range& range) {
+      *to++ = range.begin;
+      *to++ = range.end;
+    };
+    for (Index k = 0; k < grids.count(); ++k) {
+      for (Index i = 0; i < grids[k].rows; ++i) put(row, grids.rows(k, i));
+      for (Index j = 0; j < grids[k].columns; ++j) put(column, grids.columns(k, j));
+    }
+    rows_ = sort(row_edges_, row);
+    columns_ = sort(column_edges_, column);
+    spans_ = workspace<Purpose, Range>(columns + grids.count());
+    covering_ = spans_ + columns;
+    Range* span = spans_;
+    const auto find = [&](Index edge) {
+      return std::lower_bound(column_edges_, column_edges_ + columns_, edge) - column_edges_;
+    };
+    for (Index k = 0; k < grids.count(); ++k)
+      for (Index j = 0; j < grids[k].columns; ++j)
+        *span++ = {find(grids.columns(k, j).begin), find(grids.columns(k, j).end)};
+    std::fill_n(covering_, grids.count(), Range{0, 0});
+  }
+
+  Index rows() const { return rows_; }
+  Index columns() const { return columns_; }
+  /// The rows (columns) of the plane in row (column) c of cells.
+  Range row(Index c) const { return {row_edges_[c], row_edges_[c + 1]}; }
+  Range column(Index c) const { return {column_edges_[c], column_edges_[c + 1]}; }
+  /// The columns of cells of each column of bins, grid after grid.
+  const Range* spans() const { return spans_; }
+  /// The rows of bins of grid k that cover row c of cells. Calls for one k are in the order of c.
+  Range covering(Index k, Index c) const {
+    grids_.advance(k, row_edges_[c], covering_[k]);
+    return covering_[k];
+  }
+
+ private:
+  /// Makes edges sorted and unique; how many cells lie between them.
+  static Index sort(Index* edges, Index* end) {
+    std::sort(edges, end);
+    return std::unique(edges, end) - edges - 1;
+  }
+
+  const GridEdges& grids_;
+  Index *row_edges_, *column_edges_;
+  Index rows_, columns_;
+  Range *spans_, *covering_;
 };
 
 /// The features of one grid: bin b of channel c of sample n.
