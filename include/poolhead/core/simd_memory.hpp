@@ -102,6 +102,8 @@ POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
   if constexpr (sizeof(T) == 2)
     return (Raw)_mm256_maskz_loadu_epi16(static_cast<__mmask16>((1u << count) - 1), p);
+  else if constexpr (sizeof(T) == 4 && sizeof(Raw) == 32)
+    return (Raw)_mm256_maskz_loadu_ps(static_cast<__mmask8>((1u << count) - 1), p);
   else if constexpr (sizeof(T) == 4)
     return (Raw)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
   else
@@ -131,6 +133,8 @@ POOLHEAD_INLINE void store_first_raw(T* p, const Raw& raw, int count) {
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
   if constexpr (sizeof(T) == 2)
     _mm256_mask_storeu_epi16(p, static_cast<__mmask16>((1u << count) - 1), (__m256i)raw);
+  else if constexpr (sizeof(T) == 4 && sizeof(Raw) == 32)
+    _mm256_mask_storeu_ps(p, static_cast<__mmask8>((1u << count) - 1), (__m256)raw);
   else if constexpr (sizeof(T) == 4)
     _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)raw);
   else
