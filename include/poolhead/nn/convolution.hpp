@@ -1,8 +1,9 @@
 // The kernel seam of convolution: forward and backward of one or several convolutions of one geometry on one
-// input, which then share its columns.
+// input.
 #pragma once
 
-#include "poolhead/nn/columns.hpp"
+#include "poolhead/nn/convolution_geometry.hpp"
+#include "poolhead/nn/gathered_product.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -22,154 +23,257 @@ struct ConvolutionBackward {
   T* bias_gradient;  ///< null without bias
 };
 
-// The calling thread's memory for packed weights, columns and blocks' gradients: no layer needs its own.
+// The calling thread's memory: no layer needs its own. Offsets are tables of the gathered product.
 struct PackedWeights {};
-struct Columns {};
-struct BlockGradients {};
+struct Tiles {};
+struct Pixels {};
+struct WeightSums {};
+struct PositionOffsets {};
+struct TargetOffsets {};
+struct DepthOffsets {};
 
-/// A fixed number of samples whose columns stay in cache; it follows from shapes alone, so blocks, and with
-/// them the order of every sum, are the same for every number of threads.
-inline Index convolution_block(Index batch, Index column_bytes) {
-  constexpr Index cache_bytes = 1 << 20;
-  return std::clamp<Index>(cache_bytes / std::max<Index>(column_bytes, 1), 1, std::max<Index>(batch, 1));
+/// Threads are chosen by the time of a product, put in bytes: some 4 flops take as long as one byte of memory.
+template <Device D>
+Index product_threads(const D& device, Index items, Index products) {
+  return thread_count(device, items, 0.5 * static_cast<double>(products) / static_cast<double>(items));
 }
 
+/// The weights as the right operand of a sweep. Convolution: depth (channel, tap), columns outputs. Transpose:
+/// depth (output, tap) phase after phase, columns channels.
 template <class T>
-using ProductMatrix = Eigen::Matrix<T, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-
-/// A RowMajor matrix in somebody's memory, rows `stride` apart.
-template <class T>
-auto matrix(T* data, Index rows, Index cols, Index stride) {
-  using Plain =
-      std::conditional_t<std::is_const_v<T>, const ProductMatrix<std::remove_const_t<T>>, ProductMatrix<T>>;
-  return Eigen::Map<Plain, 0, Eigen::OuterStride<>>(data, rows, cols, Eigen::OuterStride<>(stride));
-}
-
-/// The sum of n contiguous elements, in an order that neither threads nor the alignment of p change.
-template <class T>
-T sum(const T* p, Index n) {
-  constexpr Index lanes = 16;
-  T partial[lanes] = {};
-  Index i = 0;
-  for (; i + lanes <= n; i += lanes) {
-    for (Index k = 0; k < lanes; ++k) partial[k] += p[i + k];
-  }
-  for (Index k = 0; i + k < n; ++k) partial[k] += p[i + k];
-  for (Index width = lanes / 2; width > 0; width /= 2) {
-    for (Index k = 0; k < width; ++k) partial[k] += partial[k + width];
-  }
-  return partial[0];
-}
-
-/// to[c] += the sum over rows of p[row * stride + c], in the order of the rows.
-template <class T>
-void add_rows(const T* p, Index rows, Index cols, Index stride, T* to) {
-  for (Index row = 0; row < rows; ++row, p += stride) {
-    for (Index c = 0; c < cols; ++c) to[c] += p[c];
-  }
-}
-
-/// What forward and backward derive from a call's shapes.
-template <class T, class L>
-struct ConvolutionPlan {
-  static constexpr bool channels_last = std::same_as<L, ChannelsLast>;
-  const ConvolutionGeometry& geometry;
-  Index channels;  // of x, in one group
-  Index taps;      // kernel positions
-  Index depth;     // channels * taps, the inner extent of the product
-  Index outputs;   // positions of y
-  Index batch;
-  Index block;
-  bool pointwise;
-
-  ConvolutionPlan(const ConvolutionGeometry& g, const FeatureShape& x, const FeatureShape& y)
-      : geometry(g),
-        channels(x.channels / g.groups),
-        taps(g.kernel.height * g.kernel.width),
-        depth(channels * taps),
-        outputs(y.positions()),
-        batch(x.batch),
-        block(convolution_block(x.batch, outputs * depth * static_cast<Index>(sizeof(T)))),
-        pointwise(g.pointwise()) {}
-
-  Index blocks() const { return (batch + block - 1) / block; }
-  Index column_size() const { return pointwise ? 0 : block * outputs * depth; }
-
-  /// Threads are chosen by the time of the product, put in bytes: some 4 flops take as long as one byte of
-  /// memory.
-  template <Device D>
-  Index threads(const D& device, Index output_channels) const {
-    const double flops =
-        2.0 * static_cast<double>(block * outputs * depth) * static_cast<double>(output_channels);
-    return thread_count(device, blocks(), flops / 4.0);
-  }
-
-  /// The columns of group `group` of samples n .. n + count - 1.
-  const T* columns(const FeatureMap<const T, L>& x, Index n, Index count, Index group, T* scratch) const {
-    if (pointwise) return x.sample(n);
-    for (Index i = 0; i < count; ++i) {
-      im2col(geometry, x, n + i, group * channels, channels, scratch + i * outputs * depth);
+[[gnu::noinline]] void pack_weights(const Sweep& s, const T* weight, T* packed) {
+  const Index taps = s.taps();
+  const Index from_channels = s.source_channels / s.groups;
+  const Index columns = s.target_channels / s.groups;
+  for (Index group = 0; group < s.groups; ++group, weight += from_channels * columns * taps) {
+    if (!s.vertical.transposed) {
+      const Panels<T> panels{columns, from_channels * taps};
+      pack_columns(panels, weight, panels.depth, 0, panels.depth, packed);
+      packed += panels.size();
+      continue;
     }
-    return scratch;
+    s.each_phase([&](Index v, Index h) {
+      Index phase_taps = 0;
+      s.each_tap(v, h, [&](Index, Index) { ++phase_taps; });
+      const Panels<T> panels{columns, from_channels * phase_taps};
+      for (Index o = 0; o < from_channels; ++o) {
+        const T* const from = weight + o * columns * taps;
+        if (taps == 1 && phase_taps == 1) {
+          pack_rows(panels, from, 1, o, 1, packed);
+        } else if (phase_taps == taps) {
+          pack_columns(panels, from, taps, o * taps, taps, packed);
+        } else {
+          Index k = o * phase_taps;
+          s.each_tap(v, h, [&](Index tap, Index) {
+            for (Index c = 0; c < columns; ++c)
+              packed[panels.begin(c / panels.lanes * panels.lanes) + k * panels.stride(c) + c % panels.lanes] =
+                  from[c * taps + tap];
+            ++k;
+          });
+        }
+      }
+      packed += panels.size();
+    });
   }
+}
+
+/// What the blocks of one sweep share.
+template <class T>
+struct SweepOperands {
+  const T* source;
+  const T* packed;
+  const T* bias;
+  T* target;
+  bool add;  ///< to what is in target
+  const Index* positions;
+  const Index* targets;
+  const Index* depths;
 };
 
-/// y = x * weight + bias for every convolution of the list; they agree in geometry and read x together.
+/// One block. NHWC: targets are written where they belong; NCHW: to `pixels`, a pixel's channels together, and
+/// turned to planes from there.
+template <class T>
+[[gnu::noinline]] void sweep_block(const Sweep& s, const SweepOperands<T>& operands, const SweepBlock& block,
+                                   T* tile_memory, T* pixels, bool fresh) {
+  const T* const tile = read_tile(s, block, operands.source, tile_memory, fresh);
+  const Index from_channels = s.source_channels / s.groups;
+  const Index columns = s.target_channels / s.groups;
+  const Index plane = s.vertical.target * s.horizontal.target;
+  const Index height = block.last - block.first;
+  const Index positions = height * s.horizontal.target;
+  const T* packed = operands.packed;
+  const Panels<T> shape{columns, 0};
+  constexpr Index N = Panels<T>::lanes;
+  // f(planes of a vector of channels, their count, the same in pixels) for every vector and sample
+  const auto each_vector = [&](Index group, const auto& f) {
+    for (Index n = 0; n < block.count; ++n)
+      for (Index c = 0; c < columns; c += N)
+        f(operands.target + ((block.n + n) * s.target_channels + group * columns + c) * plane +
+              block.first * s.horizontal.target,
+          static_cast<int>(std::min(N, columns - c)), pixels + n * positions * shape.padded_columns() + c);
+  };
+  for (Index group = 0; group < s.groups; ++group) {
+    if (!s.channels_last && operands.add)
+      each_vector(group, [&](T* planes, int count, T* to) {
+        turn_planes<T>(planes, plane, positions, count, to, shape.padded_columns());
+      });
+    T* const to = s.channels_last
+                      ? operands.target + (block.n * plane + block.first * s.horizontal.target) *
+                                              s.target_channels + group * columns
+                      : pixels;
+    const T* const bias = operands.bias == nullptr ? nullptr : operands.bias + group * columns;
+    Index first_position = 0, first_depth = 0;
+    s.each_phase([&](Index v, Index h) {
+      Index taps = 0;
+      s.each_tap(v, h, [&](Index, Index) { ++taps; });
+      const Panels<T> panels{columns, from_channels * taps};
+      const Index row = s.horizontal.targets(h, s.horizontal.target);
+      const Index rows = block.count * s.vertical.targets(v, height) * row;
+      if (rows > 0)
+        gathered_product<T>({tile + group * from_channels * s.tile.channel, operands.positions + first_position,
+                             operands.depths + first_depth},
+                            rows, panels, packed, to, operands.targets + first_position, {bias, operands.add});
+      packed += panels.size();
+      first_depth += panels.depth;
+      first_position += s.samples * row *
+                        s.vertical.targets(v, std::min(s.units * s.vertical.phases(), s.vertical.target));
+    });
+    if (!s.channels_last)
+      each_vector(group, [&](T* planes, int count, const T* from) {
+        turn_back<static_cast<int>(N)>(from, shape.padded_columns(), positions, count, planes, plane);
+      });
+  }
+}
+
+/// A convolution, or its transpose: target (+)= bias + weight * source.
+template <class T, class L, Device D>
+void convolve_one(const ConvolutionGeometry& geometry, bool transposed, const FeatureMap<const T, L>& source,
+                  const T* weight, const T* bias, const FeatureMap<T, L>& target, bool add, const D& device) {
+  constexpr bool channels_last = std::same_as<L, ChannelsLast>;
+  Sweep s(geometry, channels_last, transposed, source.shape(), target.shape());
+  const Index from_channels = s.source_channels / s.groups;
+  const Panels<T> all{s.target_channels / s.groups, from_channels * s.taps()};
+  const Index all_units = s.batch * s.vertical.units();
+  Index threads = product_threads(device, all_units, target.size() * all.depth);
+  // No sum depends on how targets are cut into blocks, so that may depend on threads.
+  s.cut(sizeof(T), (channels_last ? 0 : all.padded_columns()) * static_cast<Index>(sizeof(T)),
+        threads > 1 ? (all_units + 4 * threads - 1) / (4 * threads) : all_units);
+  threads = std::min(threads, s.blocks());
+  const Index pixel_size = channels_last ? 0 : s.positions() * all.padded_columns();
+  T* const packed = workspace<PackedWeights, T>(s.groups * all.size());
+  Index* const positions = workspace<PositionOffsets, Index>(s.positions());
+  Index* const targets = workspace<TargetOffsets, Index>(s.positions());
+  Index* const depths = workspace<DepthOffsets, Index>(all.depth);
+  T* const tiles = workspace<Tiles, T>(threads * s.tile_size());
+  T* const pixels = workspace<Pixels, T>(threads * pixel_size);
+  pack_weights(s, weight, packed);
+  s.list_depths(from_channels, depths);
+  const Index column = channels_last ? s.target_channels : all.padded_columns();
+  s.list_positions(positions, targets, column, target.positions() * column);
+  const SweepOperands<T> operands{source.data(), packed, bias, target.data(), add, positions, targets, depths};
+  parallel_parts(device, threads, s.blocks(), [&](Index thread, Index begin, Index end) {
+    for (Index b = begin; b < end; ++b)
+      sweep_block(s, operands, SweepBlock(s, b), tiles + thread * s.tile_size(), pixels + thread * pixel_size,
+                  b == begin);
+  });
+}
+
+/// sums = the parameter gradients of samples first .. end - 1: for each group weights (channel, tap, output),
+/// then biases.
+template <class T>
+[[gnu::noinline]] void sum_weight_gradients(Sweep s, Index first, Index end, const T* x, const T* dy,
+                                            const Index* positions, const Index* depths, const Index* rows,
+                                            T* tile_memory, T* pixels, T* sums) {
+  const Index from_channels = s.source_channels / s.groups;
+  const Index columns = s.target_channels / s.groups;
+  const Index depth = from_channels * s.taps();
+  const Index plane = s.vertical.target * s.horizontal.target;
+  std::fill_n(sums, s.target_channels * (depth + 1), T(0));
+  x += first * s.source.sample;
+  dy += first * s.target_channels * plane;
+  s.batch = end - first;
+  for (Index b = 0; b < s.blocks(); ++b) {
+    const SweepBlock block(s, b);
+    const T* const tile = read_tile(s, block, x, tile_memory, b == 0);
+    const Index in_sample = (block.last - block.first) * s.horizontal.target;
+    const Panels<T> panels{columns, block.count * in_sample};
+    for (Index group = 0; group < s.groups; ++group) {
+      const T* from = dy + block.n * s.target_channels * plane;
+      if (s.channels_last) {
+        from += block.first * s.horizontal.target * s.target_channels + group * columns;
+        pack_rows(panels, from, s.target_channels, 0, panels.depth, pixels);
+      } else {
+        from += group * columns * plane + block.first * s.horizontal.target;
+        for (Index n = 0; n < block.count; ++n, from += s.target_channels * plane)
+          pack_columns(panels, from, plane, n * in_sample, in_sample, pixels);
+      }
+      gathered_product<T>({tile + group * from_channels * s.tile.channel, depths, positions}, depth, panels,
+                          pixels, sums + group * depth * columns, rows, {nullptr, true});
+      add_columns(panels, pixels, sums + s.target_channels * depth + group * columns);
+    }
+  }
+}
+
+/// weight_gradient += dy^T x, bias_gradient += the sum of dy.
+template <class T, class L, Device D>
+void weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x,
+                     const ConvolutionBackward<T, L>& one, const D& device) {
+  Sweep s(geometry, std::same_as<L, ChannelsLast>, false, x.shape(), one.dy.shape());
+  const Index from_channels = s.source_channels / s.groups;
+  const Index columns = s.target_channels / s.groups;
+  const Index depth = from_channels * s.taps();
+  const Index parameters = s.target_channels * (depth + 1);
+  // Samples are summed in parts, which follow from shapes alone; so the order of every sum is the same for
+  // every number of threads. Threads keep the parts' sums apart, a lone thread adds each to the first at once.
+  Index parts = 1;
+  while (2 * parts <= std::min<Index>(s.batch, 32) && s.batch * one.dy.positions() >= 512 * parts &&
+         2 * parts * parameters <= std::max<Index>(4 * parameters, Index{1} << 24))
+    parts *= 2;
+  const Panels<T> shape{columns, 0};
+  s.cut(sizeof(T), shape.padded_columns() * static_cast<Index>(sizeof(T)),
+        (s.batch + parts - 1) / parts * s.vertical.units());
+  const Index threads = product_threads(device, parts, one.dy.size() * depth);
+  const bool apart = threads > 1;
+  const Index pixel_size = s.positions() * shape.padded_columns();
+  T* const sums = workspace<WeightSums, T>((apart ? parts : std::min<Index>(parts, 2)) * parameters);
+  Index* const positions = workspace<PositionOffsets, Index>(s.positions());
+  Index* const depths = workspace<DepthOffsets, Index>(depth);
+  Index* const rows = workspace<TargetOffsets, Index>(depth);
+  T* const tiles = workspace<Tiles, T>(threads * s.tile_size());
+  T* const pixels = workspace<Pixels, T>(threads * pixel_size);
+  s.list_depths(from_channels, depths);
+  s.list_positions(positions, nullptr, 0, 0);
+  for (Index k = 0; k < depth; ++k) rows[k] = k * columns;
+  const auto add_part = [&](const T* part) {
+    for (Index i = 0; i < parameters; ++i) sums[i] += part[i];
+  };
+  parallel_parts(device, threads, parts, [&](Index thread, Index begin, Index end) {
+    for (Index part = begin; part < end; ++part) {
+      T* const own = sums + (apart ? part : std::min<Index>(part, 1)) * parameters;
+      sum_weight_gradients(s, s.batch * part / parts, s.batch * (part + 1) / parts, x.data(), one.dy.data(),
+                           positions, depths, rows, tiles + thread * s.tile_size(),
+                           pixels + thread * pixel_size, own);
+      if (!apart && part > 0) add_part(own);
+    }
+  });
+  for (Index part = 1; apart && part < parts; ++part) add_part(sums + part * parameters);
+  const T* from = sums;
+  T* to = one.weight_gradient;
+  for (Index group = 0; group < s.groups; ++group, from += depth * columns) {
+    for (Index o = 0; o < columns; ++o, to += depth)
+      for (Index k = 0; k < depth; ++k) to[k] += from[k * columns + o];
+  }
+  if (one.bias_gradient == nullptr) return;
+  for (Index o = 0; o < s.target_channels; ++o) one.bias_gradient[o] += from[o];
+}
+
+/// y = x * weight + bias for every convolution of the list.
 template <class T, class L, Device D>
 void convolve(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x,
               std::span<const ConvolutionForward<T, L>> convolutions, const D& device) {
   if (x.batch() == 0) return;
-  const ConvolutionPlan<T, L> plan(geometry, x.shape(), convolutions.front().y.shape());
-  Index all_outputs = 0;
-  for (const auto& one : convolutions) all_outputs += one.y.channels();
-  T* packed = nullptr;
-  if constexpr (plan.channels_last) {
-    packed = workspace<PackedWeights, T>(all_outputs * plan.depth);
-    T* to = packed;
-    for (const auto& one : convolutions) {
-      pack_weights(one.weight, one.y.channels(), plan.channels, plan.taps, to);
-      to += one.y.channels() * plan.depth;
-    }
-  }
-  const Index threads = plan.threads(device, all_outputs);
-  T* const column_memory = workspace<Columns, T>(threads * plan.column_size());
-  parallel_parts(device, threads, plan.blocks(), [&](Index thread, Index begin, Index end) {
-    for (Index b = begin; b < end; ++b) {
-      const Index n = b * plan.block;
-      const Index count = std::min(plan.block, plan.batch - n);
-      for (Index group = 0; group < geometry.groups; ++group) {
-        const T* const columns = plan.columns(x, n, count, group, column_memory + thread * plan.column_size());
-        const T* weights = packed;
-        for (const auto& one : convolutions) {
-          const Index all = one.y.channels();
-          const Index outputs = all / geometry.groups;
-          const Index first = group * outputs;
-          if constexpr (plan.channels_last) {
-            const Index rows = count * plan.outputs;
-            auto y = matrix(one.y.sample(n) + first, rows, outputs, all);
-            if (one.bias != nullptr)
-              y.rowwise() = matrix(one.bias + first, 1, outputs, outputs).row(0);
-            else
-              y.setZero();
-            y.noalias() += matrix(columns, rows, plan.depth, plan.depth) *
-                           matrix(weights + first * plan.depth, outputs, plan.depth, plan.depth).transpose();
-            weights += all * plan.depth;
-          } else {
-            for (Index i = 0; i < count; ++i) {
-              auto y = matrix(one.y.sample(n + i) + first * plan.outputs, outputs, plan.outputs, plan.outputs);
-              if (one.bias != nullptr)
-                y.colwise() = matrix(one.bias + first, outputs, 1, 1).col(0);
-              else
-                y.setZero();
-              y.noalias() +=
-                  matrix(one.weight + first * plan.depth, outputs, plan.depth, plan.depth) *
-                  matrix(columns + i * plan.depth * plan.outputs, plan.depth, plan.outputs, plan.outputs);
-            }
-          }
-        }
-      }
-    }
-  });
+  for (const auto& one : convolutions)
+    convolve_one<T, L>(geometry, false, x, one.weight, one.bias, one.y, false, device);
 }
 
 /// For every convolution of the list: weight_gradient += dy^T x, bias_gradient += sum of dy; dx, where it is
@@ -177,119 +281,12 @@ void convolve(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>&
 template <class T, class L, class DX, Device D>
 void convolve_backward(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x, const DX& dx,
                        std::span<const ConvolutionBackward<T, L>> convolutions, const D& device) {
-  constexpr bool wants_dx = !std::same_as<DX, NoGradient>;
   if (x.batch() == 0) return;
-  const ConvolutionPlan<T, L> plan(geometry, x.shape(), convolutions.front().dy.shape());
-  Index all_outputs = 0;
-  for (const auto& one : convolutions) all_outputs += one.dy.channels();
-  T* packed = nullptr;
-  if constexpr (plan.channels_last && wants_dx) {
-    packed = workspace<PackedWeights, T>(all_outputs * plan.depth);
-    T* to = packed;
-    for (const auto& one : convolutions) {
-      pack_weights(one.weight, one.dy.channels(), plan.channels, plan.taps, to);
-      to += one.dy.channels() * plan.depth;
-    }
-  }
-  // A block's parameter gradients: weights in the order of the columns, then biases. Threads keep every block's
-  // apart, a lone thread adds each to the total at once: the additions are the same, in the same order.
-  const Index parameters = all_outputs * (plan.depth + 1);
-  const Index threads = plan.threads(device, 3 * all_outputs);
-  const bool apart = threads > 1;
-  T* const partial = workspace<BlockGradients, T>((apart ? plan.blocks() : 1) * parameters);
-  const Index column_size = plan.column_size();
-  T* const column_memory = workspace<Columns, T>(threads * 2 * column_size);
-
-  const auto add_partial = [&](const T* from) {
-    for (const auto& one : convolutions) {
-      const Index outputs = one.dy.channels();
-      if constexpr (plan.channels_last) {
-        unpack_weights(from, outputs, plan.channels, plan.taps, one.weight_gradient);
-      } else {
-        for (Index i = 0; i < outputs * plan.depth; ++i) one.weight_gradient[i] += from[i];
-      }
-      from += outputs * plan.depth;
-      if (one.bias_gradient != nullptr) {
-        for (Index o = 0; o < outputs; ++o) one.bias_gradient[o] += from[o];
-      }
-      from += outputs;
-    }
-  };
-
-  parallel_parts(device, threads, plan.blocks(), [&](Index thread, Index begin, Index end) {
-    T* const own_columns = column_memory + thread * 2 * column_size;
-    for (Index b = begin; b < end; ++b) {
-      const Index n = b * plan.block;
-      const Index count = std::min(plan.block, plan.batch - n);
-      T* const sums = partial + (apart ? b : 0) * parameters;
-      std::fill_n(sums, parameters, T(0));
-      if constexpr (wants_dx) {
-        if (!plan.pointwise) std::fill_n(dx.sample(n), count * dx.channels() * dx.positions(), T(0));
-      }
-      for (Index group = 0; group < geometry.groups; ++group) {
-        const T* const columns = plan.columns(x, n, count, group, own_columns);
-        T* column_gradient = own_columns + column_size;
-        if constexpr (wants_dx) {
-          if (plan.pointwise) column_gradient = dx.sample(n);
-        }
-        const T* weights = packed;
-        T* sums_of_one = sums;
-        bool first_convolution = true;
-        for (const auto& one : convolutions) {
-          const Index all = one.dy.channels();
-          const Index outputs = all / geometry.groups;
-          const Index first = group * outputs;
-          auto dw = matrix(sums_of_one + first * plan.depth, outputs, plan.depth, plan.depth);
-          T* const db = sums_of_one + all * plan.depth + first;
-          sums_of_one += all * (plan.depth + 1);
-          if constexpr (plan.channels_last) {
-            const Index rows = count * plan.outputs;
-            const auto dy = matrix(one.dy.sample(n) + first, rows, outputs, all);
-            dw.noalias() += dy.transpose() * matrix(columns, rows, plan.depth, plan.depth);
-            add_rows(one.dy.sample(n) + first, rows, outputs, all, db);
-            if constexpr (wants_dx) {
-              auto dcolumns = matrix(column_gradient, rows, plan.depth, plan.depth);
-              const auto w = matrix(weights + first * plan.depth, outputs, plan.depth, plan.depth);
-              if (first_convolution)
-                dcolumns.noalias() = dy * w;
-              else
-                dcolumns.noalias() += dy * w;
-              weights += all * plan.depth;
-            }
-          } else {
-            const auto w = matrix(one.weight + first * plan.depth, outputs, plan.depth, plan.depth);
-            for (Index i = 0; i < count; ++i) {
-              const Index offset = i * plan.depth * plan.outputs;
-              const auto dy =
-                  matrix(one.dy.sample(n + i) + first * plan.outputs, outputs, plan.outputs, plan.outputs);
-              dw.noalias() += dy * matrix(columns + offset, plan.depth, plan.outputs, plan.outputs).transpose();
-              for (Index o = 0; o < outputs; ++o)
-                db[o] += detail::sum(dy.data() + o * plan.outputs, plan.outputs);
-              if constexpr (wants_dx) {
-                auto dcolumns = matrix(column_gradient + offset, plan.depth, plan.outputs, plan.outputs);
-                if (first_convolution)
-                  dcolumns.noalias() = w.transpose() * dy;
-                else
-                  dcolumns.noalias() += w.transpose() * dy;
-              }
-            }
-          }
-          first_convolution = false;
-        }
-        if constexpr (wants_dx) {
-          if (!plan.pointwise) {
-            for (Index i = 0; i < count; ++i) {
-              col2im(geometry, dx, n + i, group * plan.channels, plan.channels,
-                     column_gradient + i * plan.outputs * plan.depth);
-            }
-          }
-        }
-      }
-      if (!apart) add_partial(sums);
-    }
-  });
-  if (apart) {
-    for (Index b = 0; b < plan.blocks(); ++b) add_partial(partial + b * parameters);
+  bool add = false;
+  for (const auto& one : convolutions) {
+    weight_gradient(geometry, x, one, device);
+    if constexpr (!std::same_as<DX, NoGradient>)
+      convolve_one<T, L>(geometry, true, one.dy, one.weight, nullptr, dx, std::exchange(add, true), device);
   }
 }
 
