@@ -56,11 +56,10 @@ template <class T>
       Index phase_taps = 0;
       s.each_tap(v, h, [&](Index, Index) { ++phase_taps; });
       const Panels<T> panels{columns, from_channels * phase_taps};
-      for (Index o = 0; o < from_channels; ++o) {
+      if (taps == 1) pack_rows(panels, weight, columns, 0, panels.depth, packed);
+      for (Index o = 0; taps > 1 && o < from_channels; ++o) {
         const T* const from = weight + o * columns * taps;
-        if (taps == 1 && phase_taps == 1) {
-          pack_rows(panels, from, 1, o, 1, packed);
-        } else if (phase_taps == taps) {
+        if (phase_taps == taps) {
           pack_columns(panels, from, taps, o * taps, taps, packed);
         } else {
           Index k = o * phase_taps;
@@ -188,7 +187,7 @@ template <class T>
   const Index columns = s.target_channels / s.groups;
   const Index depth = from_channels * s.taps();
   const Index plane = s.vertical.target * s.horizontal.target;
-  std::fill_n(sums, s.target_channels * (depth + 1), T(0));
+  std::fill_n(sums + s.target_channels * depth, s.target_channels, T(0));
   x += first * s.source.sample;
   dy += first * s.target_channels * plane;
   s.batch = end - first;
@@ -208,10 +207,33 @@ template <class T>
           pack_columns(panels, from, plane, n * in_sample, in_sample, pixels);
       }
       gathered_product<T>({tile + group * from_channels * s.tile.channel, depths, positions}, depth, panels,
-                          pixels, sums + group * depth * columns, rows, {nullptr, true});
+                          pixels, sums + group * depth * columns, rows, {nullptr, b > 0});
       add_columns(panels, pixels, sums + s.target_channels * depth + group * columns);
     }
   }
+}
+
+/// to (columns x rows) += the transpose of from (rows x columns), in squares that stay in cache.
+template <class T>
+[[gnu::noinline]] void add_transposed(const T* from, Index rows, Index columns, T* to) {
+  constexpr Index N = simd::lanes<T>;
+  const Index whole_rows = rows / N * N;
+  const Index whole_columns = columns / N * N;
+  for (Index j = 0; j < whole_columns; j += N) {
+    for (Index i = 0; i < whole_rows; i += N) {
+      simd::Vec<T, N> square[N];
+      unroll<N>([&](auto r) __attribute__((always_inline)) {
+        square[r] = simd::load<T>(from + (i + r) * columns + j);
+      });
+      simd::transpose<N / 2>(square);
+      unroll<N>([&](auto r) __attribute__((always_inline)) {
+        T* const p = to + (j + r) * rows + i;
+        simd::store(p, simd::load<T>(p) + square[r]);
+      });
+    }
+  }
+  for (Index j = 0; j < columns; ++j)
+    for (Index i = j < whole_columns ? whole_rows : 0; i < rows; ++i) to[j * rows + i] += from[i * columns + j];
 }
 
 /// weight_gradient += dy^T x, bias_gradient += the sum of dy.
@@ -259,10 +281,8 @@ void weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<const
   for (Index part = 1; apart && part < parts; ++part) add_part(sums + part * parameters);
   const T* from = sums;
   T* to = one.weight_gradient;
-  for (Index group = 0; group < s.groups; ++group, from += depth * columns) {
-    for (Index o = 0; o < columns; ++o, to += depth)
-      for (Index k = 0; k < depth; ++k) to[k] += from[k * columns + o];
-  }
+  for (Index group = 0; group < s.groups; ++group, from += depth * columns, to += depth * columns)
+    add_transposed(from, depth, columns, to);
   if (one.bias_gradient == nullptr) return;
   for (Index o = 0; o < s.target_channels; ++o) one.bias_gradient[o] += from[o];
 }

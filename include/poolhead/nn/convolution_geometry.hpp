@@ -130,9 +130,16 @@ struct Sweep {
     units = std::min(all, std::max<Index>(fit, 4));
     if (samples > 1) units = all;
     if (!in_place) {
-      tile = MapStrides(channels_last, source_channels, vertical.extent(units),
+      tile = MapStrides(channels_last, pixel_size(source_bytes), vertical.extent(units),
                         horizontal.extent(horizontal.units()));
     }
+  }
+
+  /// Elements from pixel to pixel of a tile. Pixels that are a multiple of 512 bytes apart would share a few sets
+  /// of the first-level cache.
+  Index pixel_size(Index bytes) const {
+    const bool spread = channels_last && taps() > 1 && source_channels * bytes % 512 == 0;
+    return source_channels + (spread ? 64 / bytes : 0);
   }
 
   Index bands() const { return (vertical.units() + units - 1) / units; }
@@ -229,15 +236,18 @@ template <class T>
   const Index bottom = std::clamp<Index>(s.vertical.source - row, top, height);
   const Index left = std::clamp<Index>(s.horizontal.before, 0, width);
   const Index right = std::clamp<Index>(s.horizontal.source + s.horizontal.before, left, width);
-  // Channels of a pixel are part of its row, or planes of their own.
-  const Index planes = s.channels_last ? 1 : s.source_channels;
+  // Pixels of NHWC are runs of channels, which are one where nothing is between them; NCHW has runs of pixels.
+  const Index pixels = right - left;
+  const bool one_run = !s.channels_last || s.tile.column == s.source_channels;
+  const Index runs = one_run ? 1 : pixels;
+  const Index run = one_run ? pixels * s.source.column : s.source_channels;
   for (Index n = 0; n < block.count; ++n) {
-    for (Index c = 0; c < planes; ++c) {
+    for (Index c = 0; c < (s.channels_last ? 1 : s.source_channels); ++c) {
       const T* from = x + n * s.source.sample + c * s.source.channel + (row + top) * s.source.row +
                       (left - s.horizontal.before) * s.source.column;
       T* to = memory + n * s.tile.sample + c * s.tile.channel + top * s.tile.row + left * s.tile.column;
       for (Index r = top; r < bottom; ++r, from += s.source.row, to += s.tile.row)
-        copy_run(from, (right - left) * s.source.column, to);
+        for (Index i = 0; i < runs; ++i) copy_run(from + i * s.source.column, run, to + i * s.tile.column);
     }
   }
   return memory;

@@ -97,17 +97,30 @@ POOLHEAD_INLINE void gathered_block(const T* a, const Index* row, Index rows, co
       });
     });
   }
-  unroll<R>([&](auto r) __attribute__((always_inline)) {
-    if (r >= rows) return;
-    T* const to = c + c_row[r];
-    unroll<V>([&](auto v) __attribute__((always_inline)) {
-      const int own = v + 1 < V ? N : last;
-      auto sum = sums[r][v];
-      if (start.bias != nullptr) sum = sum + simd::load_array<N>(start.bias + v * N, own);
-      if (start.add) sum = sum + simd::load_array<N>(to + v * N, own);
-      simd::store_first(to + v * N, sum, own);
-    });
+  Lanes bias[V];
+  unroll<V>([&](auto v) __attribute__((always_inline)) {
+    bias[v] = start.bias == nullptr ? simd::zero<Lanes>()
+                                    : simd::load_array<N>(start.bias + v * N, v + 1 < V ? N : last);
   });
+  const auto finish = [&](auto whole) __attribute__((always_inline)) {
+    unroll<R>([&](auto r) __attribute__((always_inline)) {
+      if (r >= rows) return;
+      T* const to = c + c_row[r];
+      unroll<V>([&](auto v) __attribute__((always_inline)) {
+        const int own = v + 1 < V || whole ? N : last;
+        auto sum = sums[r][v] + bias[v];
+        if (start.add) sum = sum + (own == N ? simd::load<T>(to + v * N) : simd::load_array<N>(to + v * N, own));
+        if (own == N)
+          simd::store(to + v * N, sum);
+        else
+          simd::store_first(to + v * N, sum, own);
+      });
+    });
+  };
+  if (last == N)
+    finish(std::true_type{});
+  else
+    finish(std::false_type{});
 }
 
 /// c = start + a b; row i of c is at c + c_row[i]. A sum is made of chains over fixed stretches of the depth:
