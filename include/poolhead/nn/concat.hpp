@@ -94,7 +94,7 @@ auto backward_before_leading(const Sequential<Parts...>& branch, const Y& y, con
 /// y = the branches' rows side by side; every branch reads x and writes its own columns of y, so nothing is
 /// copied to be joined. dx = the sum of the branches' gradients. Parameters are named as in Sequential.
 ///
-/// Branches that all begin with convolutions of one geometry share the columns of x (im2col), and one col2im.
+/// Branches that all begin with convolutions of one geometry run these together, and add up dx as they go.
 template <class... Branches>
 class Concat : public detail::Composition<Branches...> {
   static constexpr std::size_t size = sizeof...(Branches);

@@ -1,7 +1,7 @@
 // The product that convolution is made of. Its left operand is never laid out as a matrix: element (i, k) is
-// found at the sum of an offset of row i and an offset of depth k. With positions as rows and taps as depth, and
-// with the two exchanged, that is every convolution and its weight gradient (the "indirect" and "implicit" GEMM
-// of the field), whatever the layout, stride or dilation.
+// found at the sum of an offset of row i and an offset of depth k. With positions as rows and taps as depth,
+// and with the two exchanged, that is every convolution and its weight gradient (the "indirect" and "implicit"
+// GEMM of the field), whatever the layout, stride or dilation.
 #pragma once
 
 #include "poolhead/core/tile.hpp"
@@ -56,8 +56,7 @@ template <class T>
     const T* p = from + j;
     T* out = to + panels.begin(j) + first * stride;
     if (own == panels.lanes) {
-      for (Index k = 0; k < count; ++k, p += row_stride, out += stride)
-        simd::store(out, simd::load<T>(p));
+      for (Index k = 0; k < count; ++k, p += row_stride, out += stride) simd::store(out, simd::load<T>(p));
     } else {
       for (Index k = 0; k < count; ++k, p += row_stride, out += stride)
         simd::store(out, simd::load_first<T>(p, own));
@@ -109,7 +108,8 @@ POOLHEAD_INLINE void gathered_block(const T* a, const Index* row, Index rows, co
       unroll<V>([&](auto v) __attribute__((always_inline)) {
         const int own = v + 1 < V || whole ? N : last;
         auto sum = sums[r][v] + bias[v];
-        if (start.add) sum = sum + (own == N ? simd::load<T>(to + v * N) : simd::load_array<N>(to + v * N, own));
+        if (start.add)
+          sum = sum + (own == N ? simd::load<T>(to + v * N) : simd::load_array<N>(to + v * N, own));
         if (own == N)
           simd::store(to + v * N, sum);
         else
@@ -149,7 +149,7 @@ template <class T>
       if (stride == N)  // nine: the taps of a 3x3 kernel, and enough chains to hide the latency of each
         strip(std::integral_constant<int, 9>{}, std::integral_constant<int, 1>{});
       else
-        strip(std::integral_constant<int, simd::register_count == 32 ? 8 : 6>{},
+        strip(std::integral_constant < int, simd::register_count == 32 ? 8 : 6 > {},
               std::integral_constant<int, 2>{});
       own = {nullptr, true};
       k += depth;
@@ -168,9 +168,8 @@ template <class T>
     unroll<4>([&](auto i) __attribute__((always_inline)) { sums[i] = simd::zero<simd::Vec<T, N>>(); });
     Index k = 0;
     for (; k + 4 <= panels.depth; k += 4, p += 4 * stride)
-      unroll<4>([&](auto i) __attribute__((always_inline)) {
-        sums[i] = sums[i] + simd::load<T>(p + i * stride);
-      });
+      unroll<4>([&](auto i)
+                    __attribute__((always_inline)) { sums[i] = sums[i] + simd::load<T>(p + i * stride); });
     for (; k < panels.depth; ++k, p += stride) sums[0] = sums[0] + simd::load<T>(p);
     const auto own = static_cast<int>(std::min<Index>(N, panels.columns - j));
     simd::store_first(to + j, simd::load_array<N>(to + j, own) + ((sums[0] + sums[1]) + (sums[2] + sums[3])),
