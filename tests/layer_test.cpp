@@ -375,6 +375,9 @@ TEMPLATE_PRODUCT_TEST_CASE("max-pool over windows is its definition", "[maxpool]
                                            {17, 6, 9, {2, 3}, {1, 2}},
                                            {33, 5, 5, 3, 1},
                                            {64, 2, 2, 2, 2},
+                                           {3, 8, 38, 2, 2},
+                                           {2, 5, 27, {3, 2}, {1, 2}},
+                                           {2, 4, 64, 2, 2},
                                            {5, 9, 9, 2, 3}}) {
     INFO(w.channels << " channels, kernel " << w.kernel.height << "x" << w.kernel.width);
     const Image<T, L> x(2, w.channels, w.height, w.width, 8);
