@@ -64,6 +64,15 @@ template <class T>
   }
 }
 
+// How many rows share a vector, or two, of columns. Nine are the taps of a 3x3 kernel, and chains enough to
+// hide the latency of each; Clang loads all elements of a depth at once, which then need registers, too.
+#if defined(__clang__)
+inline constexpr int rows_of_one_vector = 7;
+#else
+inline constexpr int rows_of_one_vector = 9;
+#endif
+inline constexpr int rows_of_two_vectors = simd::register_count == 32 ? 8 : 6;
+
 /// What the sums of a product begin with.
 template <class T>
 struct SumStart {
@@ -85,6 +94,9 @@ POOLHEAD_INLINE void gathered_block(const T* a, const Index* row, Index rows, co
     at[r] = row[std::min<Index>(r, rows - 1)];  // rows beyond repeat the last one, and are not stored
     unroll<V>([&](auto v) __attribute__((always_inline)) { sums[r][v] = simd::zero<Lanes>(); });
   });
+#if defined(__clang__)  // which would unroll it, and run out of registers
+#pragma clang loop unroll(disable)
+#endif
   for (Index k = 0; k < depth; ++k, b += b_stride) {
     const T* const left = a + offset[k];
     Lanes right[V];
@@ -146,11 +158,10 @@ template <class T>
           gathered_block<R, V>(a.data, a.row + i, rows - i, a.depth + k, depth, panel, stride, c + j, c_row + i,
                                last, own);
       };
-      if (stride == N)  // nine: the taps of a 3x3 kernel, and enough chains to hide the latency of each
-        strip(std::integral_constant<int, 9>{}, std::integral_constant<int, 1>{});
+      if (stride == N)
+        strip(std::integral_constant<int, rows_of_one_vector>{}, std::integral_constant<int, 1>{});
       else
-        strip(std::integral_constant < int, simd::register_count == 32 ? 8 : 6 > {},
-              std::integral_constant<int, 2>{});
+        strip(std::integral_constant<int, rows_of_two_vectors>{}, std::integral_constant<int, 2>{});
       own = {nullptr, true};
       k += depth;
     } while (k < panels.depth);
