@@ -284,6 +284,7 @@ TEMPLATE_TEST_CASE("a convolution's results are the same bits on any number of t
   check(Conv2d<float>(8, 12, {5, 3}, {.stride = {2, 1}, .padding = 1, .dilation = {1, 2}, .groups = 2}, 5),
         {19, 8, 31, 17, 2});
   check(Conv2d<float>(16, 9, 3, {.stride = 2, .padding = 1}, 5), {1, 16, 90, 91, 2});  // bands of one sample
+  check(Conv2d<float>(96, 100, 3, {.padding = 1}, 5), {3, 96, 5, 5, 2});               // slices of one gradient
 }
 
 TEMPLATE_TEST_CASE("a convolution's results do not depend on where its operands lie", "[conv]", ChannelsFirst,

@@ -129,7 +129,7 @@ class Concat : public detail::Composition<Branches...> {
   auto make_cache(const X& x, const Mode& mode = Mode::training) const {
     using Shape = decltype(detail::shape_of(x));
     const Shape shape = detail::shape_of(x);
-    Mode branch_mode = mode;  // branches that share columns have their first outputs at the same time
+    Mode branch_mode = mode;  // branches that begin together have their first outputs at the same time
     branch_mode.owns_memory = true;
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return Cache<Shape>{

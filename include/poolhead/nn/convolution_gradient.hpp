@@ -9,16 +9,19 @@ namespace detail {
 struct WeightSums {};  // memory of the calling thread
 
 /// sums = the parameter gradients of samples first .. end - 1: for each group weights (channel, tap, output),
-/// then biases.
+/// then biases. Of the (channel, tap) only those of one slice of `slices`, the first of which has the biases.
 template <class T>
-[[gnu::noinline]] void sum_weight_gradients(Sweep s, Index first, Index end, const T* x, const T* dy,
-                                            const Index* positions, const Index* depths, const Index* rows,
-                                            T* tile_memory, T* pixels, T* sums) {
+[[gnu::noinline]] void sum_weight_gradients(Sweep s, Index first, Index end, Index slice, Index slices,
+                                            const T* x, const T* dy, const Index* positions,
+                                            const Index* depths, const Index* rows, T* tile_memory, T* pixels,
+                                            T* sums) {
   const Index from_channels = s.source_channels / s.groups;
   const Index columns = s.target_channels / s.groups;
   const Index depth = from_channels * s.taps();
   const Index plane = s.vertical.target * s.horizontal.target;
-  std::fill_n(sums + s.target_channels * depth, s.target_channels, T(0));
+  const Index begin = depth * slice / slices;
+  const Index count = depth * (slice + 1) / slices - begin;
+  if (slice == 0) std::fill_n(sums + s.target_channels * depth, s.target_channels, T(0));
   x += first * s.source.sample;
   dy += first * s.target_channels * plane;
   s.batch = end - first;
@@ -37,9 +40,9 @@ template <class T>
         for (Index n = 0; n < block.count; ++n, from += s.target_channels * plane)
           pack_columns(panels, from, plane, n * in_sample, in_sample, pixels);
       }
-      gathered_product<T>({tile + group * from_channels * s.tile.channel, depths, positions}, depth, panels,
-                          pixels, sums + group * depth * columns, rows, {nullptr, b > 0});
-      add_columns(panels, pixels, sums + s.target_channels * depth + group * columns);
+      gathered_product<T>({tile + group * from_channels * s.tile.channel, depths + begin, positions}, count,
+                          panels, pixels, sums + group * depth * columns, rows + begin, {nullptr, b > 0});
+      if (slice == 0) add_columns(panels, pixels, sums + s.target_channels * depth + group * columns);
     }
   }
 }
@@ -85,7 +88,11 @@ void weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<const
   const Panels<T> shape{columns, 0};
   s.cut(sizeof(T), shape.padded_columns() * static_cast<Index>(sizeof(T)),
         (s.batch + parts - 1) / parts * s.vertical.units());
-  const Index threads = product_threads(device, parts, dy.size() * depth);
+  // Few parts are shared by threads, each of which computes a slice of the gradient.
+  const Index most_slices = (depth + 31) / 32;
+  const Index wanted = product_threads(device, parts * most_slices, dy.size() * depth);
+  const Index slices = std::min((wanted + parts - 1) / parts, most_slices);
+  const Index threads = std::min(wanted, parts * slices);
   const bool apart = threads > 1;
   const Index pixel_size = s.positions() * shape.padded_columns();
   T* const sums = workspace<WeightSums, T>((apart ? parts : std::min<Index>(parts, 2)) * parameters);
@@ -100,11 +107,12 @@ void weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<const
   const auto add_part = [&](const T* part) {
     for (Index i = 0; i < parameters; ++i) sums[i] += part[i];
   };
-  parallel_parts(device, threads, parts, [&](Index thread, Index begin, Index end) {
-    for (Index part = begin; part < end; ++part) {
+  parallel_parts(device, threads, parts * slices, [&](Index thread, Index begin, Index end) {
+    for (Index item = begin; item < end; ++item) {
+      const Index part = item / slices;
       T* const own = sums + (apart ? part : std::min<Index>(part, 1)) * parameters;
-      sum_weight_gradients(s, s.batch * part / parts, s.batch * (part + 1) / parts, x.data(), dy.data(),
-                           positions, depths, rows, tiles + thread * s.tile_size(),
+      sum_weight_gradients(s, s.batch * part / parts, s.batch * (part + 1) / parts, item % slices, slices,
+                           x.data(), dy.data(), positions, depths, rows, tiles + thread * s.tile_size(),
                            pixels + thread * pixel_size, own);
       if (!apart && part > 0) add_part(own);
     }
