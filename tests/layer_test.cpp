@@ -65,6 +65,46 @@ std::vector<double> convolution_by_definition(const Conv2d<T>& conv, const Featu
   return y;
 }
 
+struct ConvolutionGradients {
+  std::vector<double> x;           ///< in the order of (n, c, h, w)
+  std::vector<double> parameters;  ///< weights, then biases
+};
+
+/// The derivatives of the same definition, in double, added up term by term.
+template <class T, class L>
+ConvolutionGradients gradients_by_definition(const Conv2d<T>& conv, const FeatureMap<const T, L>& x,
+                                             const FeatureMap<const T, L>& dy, const Conv2dOptions& options) {
+  const Index per_group = conv.weight.dimension(1), kh_count = conv.weight.dimension(2),
+              kw_count = conv.weight.dimension(3);
+  ConvolutionGradients out{
+      std::vector<double>(static_cast<std::size_t>(x.size())),
+      std::vector<double>(static_cast<std::size_t>(conv.weight.size() + conv.bias.size()))};
+  for (Index n = 0; n < x.batch(); ++n)
+    for (Index o = 0; o < dy.channels(); ++o)
+      for (Index oh = 0; oh < dy.height(); ++oh)
+        for (Index ow = 0; ow < dy.width(); ++ow) {
+          const auto gradient = static_cast<double>(dy(n, o, oh * dy.width() + ow));
+          if (conv.bias.size() > 0)
+            out.parameters[static_cast<std::size_t>(conv.weight.size() + o)] += gradient;
+          const Index first = o / (dy.channels() / options.groups) * per_group;
+          for (Index c = 0; c < per_group; ++c)
+            for (Index kh = 0; kh < kh_count; ++kh)
+              for (Index kw = 0; kw < kw_count; ++kw) {
+                const Index h =
+                    oh * options.stride.height - options.padding.height + kh * options.dilation.height;
+                const Index w = ow * options.stride.width - options.padding.width + kw * options.dilation.width;
+                if (h < 0 || h >= x.height() || w < 0 || w >= x.width()) continue;
+                const Index s = h * x.width() + w;
+                out.x[static_cast<std::size_t>((n * x.channels() + first + c) * x.positions() + s)] +=
+                    static_cast<double>(conv.weight(o, c, kh, kw)) * gradient;
+                out.parameters[static_cast<std::size_t>(((o * per_group + c) * kh_count + kh) * kw_count +
+                                                        kw)] +=
+                    static_cast<double>(x(n, first + c, s)) * gradient;
+              }
+        }
+  return out;
+}
+
 double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
   REQUIRE(a.size() == b.size());
   double worst = 0.0;
@@ -134,11 +174,134 @@ TEMPLATE_TEST_CASE("a convolution's gradients are its Jacobian", "[conv]", Chann
   }
 }
 
+TEMPLATE_PRODUCT_TEST_CASE("a convolution and its gradients are their definition over a grid of shapes",
+                           "[conv]", (Nchw, Nhwc), (float, double)) {
+  using T = typename TestType::Scalar;
+  using L = typename TestType::Layout;
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice two_threads(&pool, 2);
+  for (const Index channels : {1, 3, 8, 17})
+    for (const Index kernel : {1, 3, 5})
+      for (const Index padding : {0, 1, 2})
+        for (const Index stride : {1, 2})
+          for (const Index groups : {Index{1}, channels}) {
+            if (groups == 1 && channels == 8 && stride == 2) continue;
+            const Index outputs = groups == 1 ? 20 - channels : 2 * channels;
+            const Conv2dOptions options{.stride = stride, .padding = padding, .groups = groups};
+            INFO(channels << " channels in " << groups << " groups, kernel " << kernel << ", padding "
+                          << padding << ", stride " << stride);
+            const Conv2d<T> conv(channels, outputs, kernel, options, 3);
+            // On two threads from some 2 million products on; both shapes have odd sizes.
+            const Image<T, L> x(padding == 1 ? 33 : 2, channels, 7, 6, 1);
+            Run run(conv, x.view());
+            if (padding == 1) {
+              run.forward(two_threads);
+              run.backward(two_threads);
+            } else {
+              run.forward();
+              run.backward();
+            }
+            const auto y = convolution_by_definition(conv, x.view(), options, run.y().shape());
+            const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
+            const double tolerance = std::same_as<T, float> ? 1e-6 : 1e-14;
+            CHECK(largest_difference(logical(run.y()), y) < 3 * tolerance);
+            CHECK(largest_difference(logical(run.dx()), expected.x) < 20 * tolerance);
+            CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < 200 * tolerance);
+          }
+}
+
+TEMPLATE_TEST_CASE("a convolution of a large map, of which a block is a band of rows, is its definition",
+                   "[conv]", ChannelsFirst, ChannelsLast) {
+  for (const Index stride : {1, 2}) {
+    const Conv2dOptions options{.stride = stride, .padding = 1};
+    const Conv2d<float> conv(24, 5, 3, options, 3);
+    const Image<float, TestType> x(1, 24, 80, 61, 1);
+    Run run(conv, x.view());
+    run.forward();
+    run.backward();
+    const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
+    CHECK(largest_difference(logical(run.y()),
+                             convolution_by_definition(conv, x.view(), options, run.y().shape())) < 3e-6);
+    CHECK(largest_difference(logical(run.dx()), expected.x) < 2e-5);
+    CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < 1e-3);
+  }
+}
+
+TEMPLATE_TEST_CASE("a convolution takes maps smaller than its kernel, and none", "[conv]", ChannelsFirst,
+                   ChannelsLast) {
+  const Conv2dOptions options{.padding = 3};
+  const Conv2d<float> conv(3, 9, 5, options, 3);
+  for (const Index n : {0, 3}) {
+    const Image<float, TestType> x(n, 3, 1, 2, 1);
+    Run run(conv, x.view());
+    run.forward();
+    run.backward();
+    const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
+    CHECK(largest_difference(logical(run.y()),
+                             convolution_by_definition(conv, x.view(), options, run.y().shape())) < 2e-6);
+    CHECK(largest_difference(logical(run.dx()), expected.x) < 1e-5);
+    CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < 1e-5);
+  }
+}
+
+TEMPLATE_TEST_CASE("a convolution is not finite where its definition is not", "[conv]", ChannelsFirst,
+                   ChannelsLast) {
+  const auto nan = std::numeric_limits<double>::quiet_NaN();
+  const auto inf = std::numeric_limits<double>::infinity();
+  for (const Index stride : {1, 2}) {
+    const Conv2dOptions options{.stride = stride, .padding = 1};
+    const Conv2d<double> conv(3, 5, 3, options, 3);
+    Image<double, TestType> x(2, 3, 6, 7, 1);
+    x.view()(0, 1, 6) = nan;      // the end of the first row, beside the padding
+    x.view()(1, 2, 5 * 7) = inf;  // the begin of the last
+    x.view()(1, 0, 3 * 7 + 3) = -inf;
+    Run run(conv, std::as_const(x).view());
+    run.forward();
+    run.backward();
+    const auto expected =
+        gradients_by_definition(conv, std::as_const(x).view(), detail::read_only(run.dy()), options);
+    const auto agree = [](const std::vector<double>& got, const std::vector<double>& wanted) {
+      REQUIRE(got.size() == wanted.size());
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        if (std::isfinite(wanted[i]))
+          REQUIRE(got[i] == Approx(wanted[i]).margin(1e-13));
+        else
+          REQUIRE((std::isnan(wanted[i]) ? std::isnan(got[i]) : got[i] == wanted[i]));
+      }
+    };
+    agree(logical(run.y()), convolution_by_definition(conv, std::as_const(x).view(), options, run.y().shape()));
+    agree(logical(run.dx()), expected.x);
+    agree(all_parameters(run.gradient), expected.parameters);
+  }
+}
+
 TEMPLATE_TEST_CASE("a convolution's results are the same bits on any number of threads", "[conv][threads]",
                    ChannelsFirst, ChannelsLast) {
-  const Conv2d<float> conv(32, 48, 3, {.padding = 1}, 5);
-  const Image<float, TestType> x(33, 32, 20, 20, 2);
-  for (const int count : {2, 3, 5}) CHECK(same_bits_on_threads(conv, x.view(), count));
+  const auto check = [](const Conv2d<float>& conv, const Image<float, TestType>& x) {
+    for (const int count : {2, 3, 5}) CHECK(same_bits_on_threads(conv, x.view(), count));
+  };
+  check(Conv2d<float>(32, 48, 3, {.padding = 1}, 5), {33, 32, 20, 20, 2});
+  check(Conv2d<float>(8, 12, {5, 3}, {.stride = {2, 1}, .padding = 1, .dilation = {1, 2}, .groups = 2}, 5),
+        {19, 8, 31, 17, 2});
+  check(Conv2d<float>(16, 9, 3, {.stride = 2, .padding = 1}, 5), {1, 16, 90, 91, 2});  // bands of one sample
+  check(Conv2d<float>(96, 100, 3, {.padding = 1}, 5), {3, 96, 5, 5, 2});               // slices of one gradient
+}
+
+TEMPLATE_TEST_CASE("a convolution's results do not depend on where its operands lie", "[conv]", ChannelsFirst,
+                   ChannelsLast) {
+  const Conv2d<float> conv(5, 11, 3, {.padding = 1}, 5);
+  const Image<float, TestType> x(3, 5, 9, 10, 2);
+  std::vector<float> moved(x.values.size() + 1);
+  std::copy(x.values.begin(), x.values.end(), moved.begin() + 1);
+  Run here(conv, x.view());
+  Run there(conv, FeatureMap<const float, TestType>(moved.data() + 1, x.shape));
+  for (auto* run : {&here, &there}) {
+    run->forward();
+    run->backward();
+  }
+  CHECK(here.y_values == there.y_values);
+  CHECK(here.dx_values == there.dx_values);
+  CHECK(all_parameters(here.gradient) == all_parameters(there.gradient));
 }
 
 TEST_CASE("backward of a layer adds to its gradient, and needs no dx", "[conv]") {
@@ -213,6 +376,9 @@ TEMPLATE_PRODUCT_TEST_CASE("max-pool over windows is its definition", "[maxpool]
                                            {17, 6, 9, {2, 3}, {1, 2}},
                                            {33, 5, 5, 3, 1},
                                            {64, 2, 2, 2, 2},
+                                           {3, 8, 38, 2, 2},
+                                           {2, 5, 27, {3, 2}, {1, 2}},
+                                           {2, 4, 64, 2, 2},
                                            {5, 9, 9, 2, 3}}) {
     INFO(w.channels << " channels, kernel " << w.kernel.height << "x" << w.kernel.width);
     const Image<T, L> x(2, w.channels, w.height, w.width, 8);

@@ -40,6 +40,19 @@ POOLHEAD_INLINE Vec<T, N> upper(const Vec<T, N>& a, const Vec<T, N>& b) {
   return detail::butterfly<H, true>(a, b);
 }
 
+/// Of the lanes of a and then b the even ones, or the odd ones.
+template <bool odd, class T, int N>
+POOLHEAD_INLINE Vec<T, N> every_other(const Vec<T, N>& a, const Vec<T, N>& b) {
+  if constexpr (Vec<T, N>::split) {
+    return {every_other<odd>(a.lo, a.hi), every_other<odd>(b.lo, b.hi)};
+  } else {
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+      return Vec<T, N>{detail::shuffle<typename Vec<T, N>::Raw, N, (2 * I + (odd ? 1 : 0))...>(a.raw, b.raw)};
+    }
+    (std::make_integer_sequence<int, N>{});
+  }
+}
+
 /// Lane i in every lane.
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {

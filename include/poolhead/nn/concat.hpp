@@ -94,7 +94,7 @@ auto backward_before_leading(const Sequential<Parts...>& branch, const Y& y, con
 /// y = the branches' rows side by side; every branch reads x and writes its own columns of y, so nothing is
 /// copied to be joined. dx = the sum of the branches' gradients. Parameters are named as in Sequential.
 ///
-/// Branches that all begin with convolutions of one geometry share the columns of x (im2col), and one col2im.
+/// Branches that all begin with convolutions of one geometry run these together, and add up dx as they go.
 template <class... Branches>
 class Concat : public detail::Composition<Branches...> {
   static constexpr std::size_t size = sizeof...(Branches);
@@ -129,7 +129,7 @@ class Concat : public detail::Composition<Branches...> {
   auto make_cache(const X& x, const Mode& mode = Mode::training) const {
     using Shape = decltype(detail::shape_of(x));
     const Shape shape = detail::shape_of(x);
-    Mode branch_mode = mode;  // branches that share columns have their first outputs at the same time
+    Mode branch_mode = mode;  // branches that begin together have their first outputs at the same time
     branch_mode.owns_memory = true;
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       return Cache<Shape>{

@@ -1,6 +1,7 @@
 // Max pooling over windows.
 #pragma once
 
+#include "poolhead/core/simd_lanes.hpp"
 #include "poolhead/nn/window.hpp"
 #include "poolhead/pool/global_max.hpp"
 
@@ -137,6 +138,10 @@ class MaxPool2d {
     const detail::Span rows = windows_.rows(oh, x.height());
     const T* const from = x.sample(n) + plane * x.positions();
     const Index out = ((n * y.channels() + plane) * y.height() + oh) * y.width();
+    if (windows_.kernel.width == 2 && windows_.stride.width == 2 && windows_.left(0) == 0 &&
+        2 * y.width() <= x.width())
+      return forward_pairs(from, x.width(), rows, rows.begin - windows_.top(oh), y.width(), y.data() + out,
+                           argmax == nullptr ? nullptr : argmax + out);
     for (Index ow = 0; ow < y.width(); ++ow) {
       const detail::Span columns = windows_.columns(ow, x.width());
       T best = from[rows.begin * x.width() + columns.begin];
@@ -152,6 +157,48 @@ class MaxPool2d {
       }
       y.data()[out + ow] = best;
       if (argmax != nullptr) argmax[out + ow] = static_cast<std::uint8_t>(place);
+    }
+  }
+
+  /// A row of windows that are two places wide and side by side: a vector of windows at a time.
+  template <class T>
+  static void forward_pairs(const T* plane, Index width, const detail::Span& rows, Index first_row,
+                            Index windows, T* y, std::uint8_t* argmax) {
+    using A = Accumulator<T>;
+    constexpr int N = simd::lanes<A>;
+    using I = simd::IntOf<A>;
+    for (Index ow = 0; ow < windows; ow += N) {
+      const int count = static_cast<int>(std::min<Index>(N, windows - ow));
+      simd::Vec<A, N> best;
+      auto place = simd::splat<I, N>(static_cast<I>(2 * first_row));
+      const auto take = [&](const simd::Vec<A, N>& value, Index k) {
+        const auto wins = detail::later_wins(best, value);
+        best = simd::select(wins, value, best);
+        place = simd::select(wins, simd::splat<I, N>(static_cast<I>(k)), place);
+      };
+      for (Index h = rows.begin; h < rows.end; ++h) {
+        const T* const p = plane + h * width + 2 * ow;
+        simd::Vec<A, N> low, high;
+        if (count == N) {
+          low = simd::load<A>(p);
+          high = simd::load<A>(p + N);
+        } else {
+          low = simd::load_first<A>(p, std::min(N, 2 * count));
+          high = 2 * count > N ? simd::load_first<A>(p + N, 2 * count - N) : low;
+        }
+        const auto left = simd::every_other<false>(low, high);
+        const Index k = 2 * (first_row + h - rows.begin);
+        if (h == rows.begin)
+          best = left;
+        else
+          take(left, k);
+        take(simd::every_other<true>(low, high), k + 1);
+      }
+      simd::store_first(y + ow, best, count);
+      if (argmax != nullptr) {
+        const auto bytes = simd::convert<std::uint8_t>(place);
+        std::memcpy(argmax + ow, &bytes, static_cast<std::size_t>(count));
+      }
     }
   }
 
