@@ -9,14 +9,15 @@ namespace poolhead::inline POOLHEAD_ISA {
 
 #define POOLHEAD_CLASSIFIER_CONVOLUTION(EXTERN, L)                                                         \
   EXTERN template void detail::convolve<float, L, Eigen::ThreadPoolDevice>(                                \
-      const detail::ConvolutionGeometry&, const FeatureMap<const float, L>&,                               \
-      std::span<const detail::ConvolutionForward<float, L>>, const Eigen::ThreadPoolDevice&);              \
+      const detail::ConvolutionGeometry&, const FeatureMap<const float, L>&, const float*, const float*,   \
+      const FeatureMap<float, L>&, const Eigen::ThreadPoolDevice&);                                        \
   EXTERN template void detail::convolve_backward<float, L, FeatureMap<float, L>, Eigen::ThreadPoolDevice>( \
-      const detail::ConvolutionGeometry&, const FeatureMap<const float, L>&, const FeatureMap<float, L>&,  \
-      std::span<const detail::ConvolutionBackward<float, L>>, const Eigen::ThreadPoolDevice&);             \
+      const detail::ConvolutionGeometry&, const FeatureMap<const float, L>&, const float*,                 \
+      const FeatureMap<const float, L>&, const FeatureMap<float, L>&, float*, float*,                      \
+      const Eigen::ThreadPoolDevice&);                                                                     \
   EXTERN template void detail::convolve_backward<float, L, NoGradient, Eigen::ThreadPoolDevice>(           \
-      const detail::ConvolutionGeometry&, const FeatureMap<const float, L>&, const NoGradient&,            \
-      std::span<const detail::ConvolutionBackward<float, L>>, const Eigen::ThreadPoolDevice&);
+      const detail::ConvolutionGeometry&, const FeatureMap<const float, L>&, const float*,                 \
+      const FeatureMap<const float, L>&, const NoGradient&, float*, float*, const Eigen::ThreadPoolDevice&);
 
 #define POOLHEAD_CLASSIFIER_DENSE(EXTERN)                                                                      \
   EXTERN template void detail::dense_forward<float, Eigen::ThreadPoolDevice>(                                  \

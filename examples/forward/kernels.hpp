@@ -11,11 +11,11 @@ namespace poolhead::inline POOLHEAD_ISA {
 
 #define POOLHEAD_FORWARD_CONVOLUTION(EXTERN, T, L)                                                 \
   EXTERN template void detail::convolve<T, L, Eigen::ThreadPoolDevice>(                            \
-      const detail::ConvolutionGeometry&, const FeatureMap<const T, L>&,                           \
-      std::span<const detail::ConvolutionForward<T, L>>, const Eigen::ThreadPoolDevice&);          \
+      const detail::ConvolutionGeometry&, const FeatureMap<const T, L>&, const T*, const T*,       \
+      const FeatureMap<T, L>&, const Eigen::ThreadPoolDevice&);                                    \
   EXTERN template void detail::convolve_backward<T, L, FeatureMap<T, L>, Eigen::ThreadPoolDevice>( \
-      const detail::ConvolutionGeometry&, const FeatureMap<const T, L>&, const FeatureMap<T, L>&,  \
-      std::span<const detail::ConvolutionBackward<T, L>>, const Eigen::ThreadPoolDevice&);
+      const detail::ConvolutionGeometry&, const FeatureMap<const T, L>&, const T*,                 \
+      const FeatureMap<const T, L>&, const FeatureMap<T, L>&, T*, T*, const Eigen::ThreadPoolDevice&);
 
 #define POOLHEAD_FORWARD_DENSE(EXTERN, T)                                                                    \
   EXTERN template void detail::dense_forward<T, Eigen::ThreadPoolDevice>(                                    \

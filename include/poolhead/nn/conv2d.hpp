@@ -59,8 +59,6 @@ class Conv2d {
 
   Index in_channels() const { return weight.dimension(1) * geometry_.groups; }
   Index out_channels() const { return weight.dimension(0); }
-  /// Kernel, stride, padding, dilation and groups: convolutions that agree here can share an input's columns.
-  const detail::ConvolutionGeometry& geometry() const { return geometry_; }
 
   template <class X>
   auto output_shape(const X& x) const {
@@ -77,45 +75,29 @@ class Conv2d {
 
   template <class X, class Y, class C, Device D = Eigen::DefaultDevice>
   void forward(const X& x, const Y& y, C& cache, const D& device = D{}) const {
-    const auto in = check_forward(x, y, cache);
-    const std::array one{forward_part(y)};
-    detail::convolve<T, typename X::Layout>(geometry_, in, one, device);
+    const auto in = detail::as_input(x);
+    detail::check_shape(name, "::forward", "the shape of the cache", cache.shape, in);
+    detail::check_shape(name, "::forward", "y", y, checked_output(in, "::forward"));
+    detail::convolve<T, typename X::Layout>(geometry_, in, weight.data(), bias_data(bias), y, device);
     cache.filled = true;
   }
 
   template <class X, class Y, class DY, class DX, class C, Device D = Eigen::DefaultDevice>
   void backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache, Conv2d& gradient,
                 const D& device = D{}) const {
-    const auto in = check_backward(x, y, dy, dx, cache);
-    const std::array one{backward_part<typename X::Layout>(dy, gradient)};
-    detail::convolve_backward<T, typename X::Layout>(geometry_, in, dx, one, device);
-  }
-
-  // The pieces of these calls, for convolutions that run together (see nn/concat.hpp).
-  template <class X, class Y, class C>
-  auto check_forward(const X& x, const Y& y, const C& cache) const {
-    const auto in = detail::as_input(x);
-    detail::check_shape(name, "::forward", "the shape of the cache", cache.shape, in);
-    detail::check_shape(name, "::forward", "y", y, checked_output(in, "::forward"));
-    return in;
-  }
-  template <class X, class Y, class DY, class DX, class C>
-  auto check_backward(const X& x, const Y& y, const DY& dy, const DX& dx, const C& cache) const {
     const auto in = detail::as_input(x);
     detail::check_shape(name, "::backward", "y", y, checked_output(in, "::backward"));
     detail::check_layer_backward(name, cache, in, y, dy, dx);
-    return in;
-  }
-  template <class L>
-  detail::ConvolutionForward<T, L> forward_part(const FeatureMap<T, L>& y) const {
-    return {weight.data(), bias.size() > 0 ? bias.data() : nullptr, y};
-  }
-  template <class L, class DY>
-  detail::ConvolutionBackward<T, L> backward_part(const DY& dy, Conv2d& gradient) const {
-    return {weight.data(), dy, gradient.weight.data(), bias.size() > 0 ? gradient.bias.data() : nullptr};
+    detail::convolve_backward<T, typename X::Layout>(geometry_, in, weight.data(), dy, dx,
+                                                     gradient.weight.data(), bias_data(gradient.bias), device);
   }
 
  private:
+  template <class B>
+  static auto bias_data(B& bias) {
+    return bias.size() > 0 ? bias.data() : nullptr;
+  }
+
   detail::ConvolutionGeometry geometry_;
 
   template <class L>

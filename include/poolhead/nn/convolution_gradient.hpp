@@ -72,8 +72,8 @@ template <class T>
 
 /// gradient += dy^T x, bias_gradient (may be null) += the sum of dy.
 template <class T, class L, Device D>
-void weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x,
-                     const FeatureMap<const T, L>& dy, T* gradient, T* bias_gradient, const D& device) {
+void add_weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<const T, L>& x,
+                         const FeatureMap<const T, L>& dy, T* gradient, T* bias_gradient, const D& device) {
   Sweep s(geometry, std::same_as<L, ChannelsLast>, false, x.shape(), dy.shape());
   const Index from_channels = s.source_channels / s.groups;
   const Index columns = s.target_channels / s.groups;

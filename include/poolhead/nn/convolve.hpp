@@ -66,7 +66,6 @@ struct SweepOperands {
   const T* packed;
   const T* bias;
   T* target;
-  bool add;  ///< to what is in target
   const Index* positions;
   const Index* targets;
   const Index* depths;
@@ -95,10 +94,6 @@ template <class T>
           static_cast<int>(std::min(N, columns - c)), pixels + n * positions * shape.padded_columns() + c);
   };
   for (Index group = 0; group < s.groups; ++group) {
-    if (!s.channels_last && operands.add)
-      each_vector(group, [&](T* planes, int count, T* to) {
-        turn_planes<T>(planes, plane, positions, count, to, shape.padded_columns());
-      });
     T* const to = s.channels_last
                       ? operands.target +
                             (block.n * plane + block.first * s.horizontal.target) * s.target_channels +
@@ -115,7 +110,7 @@ template <class T>
       if (rows > 0)
         gathered_product<T>({tile + group * from_channels * s.tile.channel, operands.positions + first_position,
                              operands.depths + first_depth},
-                            rows, panels, packed, to, operands.targets + first_position, {bias, operands.add});
+                            rows, panels, packed, to, operands.targets + first_position, {bias, false});
       packed += panels.size();
       first_depth += panels.depth;
       first_position +=
@@ -128,10 +123,10 @@ template <class T>
   }
 }
 
-/// A convolution, or its transpose: target (+)= bias + weight * source.
+/// A convolution, or its transpose: target = bias + weight * source.
 template <class T, class L, Device D>
 void convolve_one(const ConvolutionGeometry& geometry, bool transposed, const FeatureMap<const T, L>& source,
-                  const T* weight, const T* bias, const FeatureMap<T, L>& target, bool add, const D& device) {
+                  const T* weight, const T* bias, const FeatureMap<T, L>& target, const D& device) {
   constexpr bool channels_last = std::same_as<L, ChannelsLast>;
   Sweep s(geometry, channels_last, transposed, source.shape(), target.shape());
   const Index from_channels = s.source_channels / s.groups;
@@ -153,7 +148,7 @@ void convolve_one(const ConvolutionGeometry& geometry, bool transposed, const Fe
   s.list_depths(from_channels, depths);
   const Index column = channels_last ? s.target_channels : all.padded_columns();
   s.list_positions(positions, targets, column, target.positions() * column);
-  const SweepOperands<T> operands{source.data(), packed, bias, target.data(), add, positions, targets, depths};
+  const SweepOperands<T> operands{source.data(), packed, bias, target.data(), positions, targets, depths};
   parallel_parts(device, threads, s.blocks(), [&](Index thread, Index begin, Index end) {
     for (Index b = begin; b < end; ++b)
       sweep_block(s, operands, SweepBlock(s, b), tiles + thread * s.tile_size(), pixels + thread * pixel_size);

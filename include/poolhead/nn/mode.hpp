@@ -17,7 +17,6 @@ struct Mode {
   bool trains = true;            ///< batch-norm normalises by the batch, dropout drops
   bool backward = true;          ///< activations are kept; without it, intermediate outputs share two buffers
   bool keeps_gradients = false;  ///< so are the gradients at intermediate outputs (see visit_gradients)
-  bool owns_memory = false;      ///< set by compositions for parts whose intermediate outputs live together
 
   static const Mode training;    ///< the default of make_cache
   static const Mode evaluation;  ///< running statistics, no dropout, backward
@@ -42,8 +41,7 @@ auto make_cache(const L& layer, const X& x, const Mode& mode) {
 /// Memory for intermediate outputs, or for the gradients there.
 ///
 /// What outlives the call belongs to the cache. What does not is the calling thread's, shared by all layers of
-/// one type: no layer contains its own type, and a composition that has several of one type at work at once
-/// gives them memory of their own (Mode::owns_memory).
+/// one type: no layer contains its own type, and compositions run their parts one after another.
 template <class Owner, class T>
 class Intermediates {
  public:
@@ -54,7 +52,7 @@ class Intermediates {
     return static_cast<Index>(places_.size()) - 1;
   }
   /// Called when every piece has been placed.
-  void allocate(bool lasts, bool owned) {
+  void allocate(bool lasts) {
     std::array<Index, 2> largest{0, 0};  // of the pieces that each of the two places takes
     for (std::size_t i = 0; i < places_.size(); ++i) largest[i % 2] = std::max(largest[i % 2], places_[i]);
     Index end = 0;
@@ -63,12 +61,12 @@ class Intermediates {
       end += extent;
     }
     size_ = lasts ? end : largest[0] + largest[1];
-    owned_ = lasts || owned;
-    if (owned_) memory_.reserve(size_);
+    lasts_ = lasts;
+    if (lasts_) memory_.reserve(size_);
   }
 
   T* operator[](Index place) const {
-    T* const base = owned_ ? const_cast<T*>(memory_.data()) : workspace<Owner, T>(size_);
+    T* const base = lasts_ ? const_cast<T*>(memory_.data()) : workspace<Owner, T>(size_);
     return base + places_[static_cast<std::size_t>(place)];
   }
   /// Elements that the cache itself holds.
@@ -77,7 +75,7 @@ class Intermediates {
  private:
   std::vector<Index> places_;
   Index size_ = 0;
-  bool owned_ = false;
+  bool lasts_ = false;
   Buffer<T> memory_;
 };
 

@@ -61,8 +61,8 @@ class Repeat {
       cache.activations.place(cache.views[i].size());
       cache.gradients.place(mode.backward ? cache.views[i].size() : 0);
     }
-    cache.activations.allocate(mode.backward, mode.owns_memory);
-    cache.gradients.allocate(mode.keeps_gradients, mode.owns_memory);
+    cache.activations.allocate(mode.backward);
+    cache.gradients.allocate(mode.keeps_gradients);
     return cache;
   }
 

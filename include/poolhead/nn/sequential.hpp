@@ -107,8 +107,8 @@ class Sequential : public detail::Composition<Parts...> {
         cache.gradient_places[i] = cache.gradients.place(mode.backward ? elements : 0);
       }
     });
-    cache.activations.allocate(mode.backward, mode.owns_memory);
-    cache.gradients.allocate(mode.keeps_gradients, mode.owns_memory);
+    cache.activations.allocate(mode.backward);
+    cache.gradients.allocate(mode.keeps_gradients);
     return cache;
   }
 
@@ -135,9 +135,6 @@ class Sequential : public detail::Composition<Parts...> {
     }
     backward_to<0, size - 1>(in, out, out_gradient, dx, cache, gradient, device);
   }
-
-  // For compositions that run part 0 themselves (see nn/concat.hpp): its output and its output's gradient, and
-  // the rest of the chain.
 
   /// The output of part I: y itself, or its place in the cache.
   template <std::size_t I, class Y, class C>
