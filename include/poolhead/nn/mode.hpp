@@ -17,6 +17,7 @@ struct Mode {
   bool trains = true;            ///< batch-norm normalises by the batch, dropout drops
   bool backward = true;          ///< activations are kept; without it, intermediate outputs share two buffers
   bool keeps_gradients = false;  ///< so are the gradients at intermediate outputs (see visit_gradients)
+  std::size_t depth = 0;         ///< how many chains of layers the layer stands in; they set it for their parts
 
   static const Mode training;    ///< the default of make_cache
   static const Mode evaluation;  ///< running statistics, no dropout, backward
@@ -38,11 +39,21 @@ auto make_cache(const L& layer, const X& x, const Mode& mode) {
     return layer.make_cache(x);
 }
 
+// What intermediate memory is for.
+struct Outputs {};
+struct Gradients {};
+
+/// The mode of what stands inside of a chain of layers.
+inline Mode inside(Mode mode) {
+  ++mode.depth;
+  return mode;
+}
+
 /// Memory for intermediate outputs, or for the gradients there.
 ///
-/// What outlives the call belongs to the cache. What does not is the calling thread's, shared by all layers of
-/// one type: no layer contains its own type, and compositions run their parts one after another.
-template <class Owner, class T>
+/// What outlives the call belongs to the cache. What does not is the calling thread's, shared by all chains of
+/// one depth: those run one after another.
+template <class Purpose, class T>
 class Intermediates {
  public:
   /// Where the next piece of so many elements goes. Pieces that need not last take turns in two places.
@@ -52,7 +63,7 @@ class Intermediates {
     return static_cast<Index>(places_.size()) - 1;
   }
   /// Called when every piece has been placed.
-  void allocate(bool lasts) {
+  void allocate(bool lasts, std::size_t depth) {
     std::array<Index, 2> largest{0, 0};  // of the pieces that each of the two places takes
     for (std::size_t i = 0; i < places_.size(); ++i) largest[i % 2] = std::max(largest[i % 2], places_[i]);
     Index end = 0;
@@ -62,20 +73,28 @@ class Intermediates {
     }
     size_ = lasts ? end : largest[0] + largest[1];
     lasts_ = lasts;
+    depth_ = depth;
     if (lasts_) memory_.reserve(size_);
   }
 
   T* operator[](Index place) const {
-    T* const base = lasts_ ? const_cast<T*>(memory_.data()) : workspace<Owner, T>(size_);
+    T* const base = lasts_ ? const_cast<T*>(memory_.data()) : borrowed();
     return base + places_[static_cast<std::size_t>(place)];
   }
   /// Elements that the cache itself holds.
   Index size() const { return memory_.size(); }
 
  private:
+  T* borrowed() const {
+    static thread_local std::vector<Buffer<T>> of_depth;
+    if (depth_ >= of_depth.size()) of_depth.resize(depth_ + 1);
+    return of_depth[depth_].reserve(size_);
+  }
+
   std::vector<Index> places_;
   Index size_ = 0;
   bool lasts_ = false;
+  std::size_t depth_ = 0;
   Buffer<T> memory_;
 };
 

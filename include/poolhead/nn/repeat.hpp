@@ -10,9 +10,6 @@ namespace poolhead::inline POOLHEAD_ISA {
 /// network is compiled once for all of its blocks.
 template <class L>
 class Repeat {
-  struct Outputs {};
-  struct Gradients {};
-
  public:
   static constexpr std::string_view name = "Repeat";
   static constexpr bool is_composition = true;
@@ -31,8 +28,8 @@ class Repeat {
     std::vector<decltype(detail::make_cache(std::declval<const L&>(), std::declval<const X&>(), Mode{}))>
         layers;
     Mode mode{};
-    detail::Intermediates<std::pair<Repeat, Outputs>, typename X::Scalar> activations{};
-    detail::Intermediates<std::pair<Repeat, Gradients>, typename X::Scalar> gradients{};
+    detail::Intermediates<detail::Outputs, typename X::Scalar> activations{};
+    detail::Intermediates<detail::Gradients, typename X::Scalar> gradients{};
     bool filled = false;
   };
 
@@ -54,15 +51,15 @@ class Repeat {
     using Shape = decltype(detail::shape_of(x));
     Cache<Shape> cache{{detail::shape_of(x)}, {}, mode};
     for (const L& layer : layers) {
-      cache.layers.push_back(detail::make_cache(layer, cache.views.back(), mode));
+      cache.layers.push_back(detail::make_cache(layer, cache.views.back(), detail::inside(mode)));
       cache.views.push_back(layer.output_shape(cache.views.back()));
     }
     for (std::size_t i = 1; i < layers.size(); ++i) {
       cache.activations.place(cache.views[i].size());
       cache.gradients.place(mode.backward ? cache.views[i].size() : 0);
     }
-    cache.activations.allocate(mode.backward);
-    cache.gradients.allocate(mode.keeps_gradients);
+    cache.activations.allocate(mode.backward, mode.depth);
+    cache.gradients.allocate(mode.keeps_gradients, mode.depth);
     return cache;
   }
 

@@ -59,9 +59,6 @@ class Sequential : public detail::Composition<Parts...> {
       return overwrites<I + 1>() && is_output<I + 1>();
   }
 
-  struct Outputs {};    // whose memory intermediate outputs
-  struct Gradients {};  // and the gradients there may borrow
-
   template <class Views>
   struct CacheOf;
   template <class... Views>
@@ -78,8 +75,8 @@ class Sequential : public detail::Composition<Parts...> {
     Mode mode{};
     std::array<Index, size> output_places{};  // of parts 0 .. size - 2
     std::array<Index, size> gradient_places{};
-    detail::Intermediates<std::pair<Sequential, Outputs>, T> activations{};
-    detail::Intermediates<std::pair<Sequential, Gradients>, T> gradients{};
+    detail::Intermediates<detail::Outputs, T> activations{};
+    detail::Intermediates<detail::Gradients, T> gradients{};
     bool filled = false;
   };
 
@@ -93,7 +90,7 @@ class Sequential : public detail::Composition<Parts...> {
   auto make_cache(const X& x, const Mode& mode = Mode::training) const {
     const auto views = chain_of(x);
     auto caches = [&]<std::size_t... I>(std::index_sequence<I...>) {
-      return std::tuple{detail::make_cache(std::get<I>(parts), std::get<I>(views), mode)...};
+      return std::tuple{detail::make_cache(std::get<I>(parts), std::get<I>(views), detail::inside(mode))...};
     }
     (std::make_index_sequence<size>{});
     CacheOf<std::remove_const_t<decltype(views)>> cache{views, std::move(caches), mode};
@@ -107,8 +104,8 @@ class Sequential : public detail::Composition<Parts...> {
         cache.gradient_places[i] = cache.gradients.place(mode.backward ? elements : 0);
       }
     });
-    cache.activations.allocate(mode.backward);
-    cache.gradients.allocate(mode.keeps_gradients);
+    cache.activations.allocate(mode.backward, mode.depth);
+    cache.gradients.allocate(mode.keeps_gradients, mode.depth);
     return cache;
   }
 
