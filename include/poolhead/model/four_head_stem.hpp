@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/nn/concat.hpp"
+#include "poolhead/nn/conv2d.hpp"
 #include "poolhead/nn/dense.hpp"
 #include "poolhead/nn/max_pool2d.hpp"
 #include "poolhead/nn/relu.hpp"
