@@ -115,6 +115,20 @@ double largest_difference(const std::vector<double>& a, const std::vector<double
   return worst;
 }
 
+/// Runs it forward and backward, and looks at everything beside the definition.
+template <class T, class L, Device D = Eigen::DefaultDevice>
+void check_convolution(const Conv2d<T>& conv, const Image<T, L>& x, const Conv2dOptions& options, double of_y,
+                       double of_dx, double of_parameters, const D& device = D{}) {
+  Run run(conv, x.view());
+  run.forward(device);
+  run.backward(device);
+  const auto y = convolution_by_definition(conv, x.view(), options, run.y().shape());
+  const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
+  CHECK(largest_difference(logical(run.y()), y) < of_y);
+  CHECK(largest_difference(logical(run.dx()), expected.x) < of_dx);
+  CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < of_parameters);
+}
+
 /// The Jacobians of a layer for its input and for its parameters.
 template <class Layer, class X>
 void check_jacobians(Layer layer, const X& input, double tolerance) {
@@ -185,7 +199,6 @@ TEMPLATE_PRODUCT_TEST_CASE("a convolution and its gradients are their definition
       for (const Index padding : {0, 1, 2})
         for (const Index stride : {1, 2})
           for (const Index groups : {Index{1}, channels}) {
-            if (groups == 1 && channels == 8 && stride == 2) continue;
             const Index outputs = groups == 1 ? 20 - channels : 2 * channels;
             const Conv2dOptions options{.stride = stride, .padding = padding, .groups = groups};
             INFO(channels << " channels in " << groups << " groups, kernel " << kernel << ", padding "
@@ -193,20 +206,11 @@ TEMPLATE_PRODUCT_TEST_CASE("a convolution and its gradients are their definition
             const Conv2d<T> conv(channels, outputs, kernel, options, 3);
             // On two threads from some 2 million products on; both shapes have odd sizes.
             const Image<T, L> x(padding == 1 ? 33 : 2, channels, 7, 6, 1);
-            Run run(conv, x.view());
-            if (padding == 1) {
-              run.forward(two_threads);
-              run.backward(two_threads);
-            } else {
-              run.forward();
-              run.backward();
-            }
-            const auto y = convolution_by_definition(conv, x.view(), options, run.y().shape());
-            const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
             const double tolerance = std::same_as<T, float> ? 1e-6 : 1e-14;
-            CHECK(largest_difference(logical(run.y()), y) < 3 * tolerance);
-            CHECK(largest_difference(logical(run.dx()), expected.x) < 20 * tolerance);
-            CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < 200 * tolerance);
+            if (padding == 1)
+              check_convolution(conv, x, options, 3 * tolerance, 20 * tolerance, 200 * tolerance, two_threads);
+            else
+              check_convolution(conv, x, options, 3 * tolerance, 20 * tolerance, 200 * tolerance);
           }
 }
 
@@ -216,14 +220,7 @@ TEMPLATE_TEST_CASE("a convolution of a large map, of which a block is a band of 
     const Conv2dOptions options{.stride = stride, .padding = 1};
     const Conv2d<float> conv(24, 5, 3, options, 3);
     const Image<float, TestType> x(1, 24, 80, 61, 1);
-    Run run(conv, x.view());
-    run.forward();
-    run.backward();
-    const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
-    CHECK(largest_difference(logical(run.y()),
-                             convolution_by_definition(conv, x.view(), options, run.y().shape())) < 3e-6);
-    CHECK(largest_difference(logical(run.dx()), expected.x) < 2e-5);
-    CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < 1e-3);
+    check_convolution(conv, x, options, 3e-6, 2e-5, 1e-3);
   }
 }
 
@@ -233,14 +230,7 @@ TEMPLATE_TEST_CASE("a convolution takes maps smaller than its kernel, and none",
   const Conv2d<float> conv(3, 9, 5, options, 3);
   for (const Index n : {0, 3}) {
     const Image<float, TestType> x(n, 3, 1, 2, 1);
-    Run run(conv, x.view());
-    run.forward();
-    run.backward();
-    const auto expected = gradients_by_definition(conv, x.view(), detail::read_only(run.dy()), options);
-    CHECK(largest_difference(logical(run.y()),
-                             convolution_by_definition(conv, x.view(), options, run.y().shape())) < 2e-6);
-    CHECK(largest_difference(logical(run.dx()), expected.x) < 1e-5);
-    CHECK(largest_difference(all_parameters(run.gradient), expected.parameters) < 1e-5);
+    check_convolution(conv, x, options, 2e-6, 1e-5, 1e-5);
   }
 }
 

@@ -44,8 +44,9 @@ struct Nowhere {
   Nowhere& operator+=(Index) { return *this; }
 };
 
-/// How many elements row gradients scatter to at once, NHWC: they stay in the first-level cache.
-inline constexpr Index most_row_elements = 4096;
+/// How many elements row gradients add to at once, NHWC: they stay in the second-level cache. Fewer would leave
+/// too short a run of channels at each position for memory to be read and written in order.
+inline constexpr Index most_row_elements = 32768;
 
 /// What one pass of backward does: G at every element, RowGradients by rows, on top of what dx holds already
 /// where it adds.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "poolhead/core/random.hpp"
-#include "poolhead/pool/attention_kernel.hpp"
+#include "poolhead/pool/attention_gradient.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 

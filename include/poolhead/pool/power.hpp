@@ -185,7 +185,8 @@ struct ProductReduction {
     if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
     const Wide y = small_root<N>(total, exponent);
     exponentials.exact.put_results(n, c, count)(y, y);
-    const auto least = simd::splat<double, N>(positions * 0x1p-100);
+    // A sum of the elements themselves loses nothing there.
+    const auto least = simd::splat<double, N>(exponent == 1 ? 0.0 : positions * 0x1p-100);
     const auto most = simd::splat<double, N>(static_cast<double>(std::numeric_limits<float>::max()));
     const auto ordinary = (least <= state.sum) & (state.sum <= most);
     if (!simd::all(ordinary)) [[unlikely]]

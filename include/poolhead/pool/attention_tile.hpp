@@ -1,0 +1,94 @@
+// Positions of a sample in tiles, all of whose channels stand in rows.
+#pragma once
+
+#include "poolhead/core/buffer.hpp"
+#include "poolhead/core/mask.hpp"
+#include "poolhead/core/tile.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// Positions of one sample whose channels stand in rows, `stride` apart; those that a mask leaves out are not
+/// among them.
+template <class A>
+struct AttentionTile {
+  static constexpr Index most = 64;
+  static constexpr int N = simd::lanes<A>;
+  Index positions[most];
+  Index count = 0;
+  const A* values = nullptr;
+  Index stride = 0;
+
+  /// How many positions of so many channels stay in a cache.
+  static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels, 16, most); }
+  /// The length of a row, whole vectors.
+  static Index padded(Index channels) { return (channels + N - 1) / N * N; }
+
+  /// Takes the valid ones of positions begin .. end - 1.
+  template <class X>
+  void read(const X& x, Index n, Index begin, Index end) {
+    struct Values;
+    using T = std::remove_const_t<typename X::Scalar>;
+    constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
+    const Index channels = x.channels();
+    const auto* const sample = x.sample(n);
+    count = 0;
+    for (Index s = begin; s < end; ++s)
+      if (is_valid(x, n, s)) positions[count++] = s;
+    if constexpr (!planes && !is_masked<X> && std::same_as<A, T>) {
+      values = sample + begin * channels;
+      stride = channels;
+      return;
+    }
+    stride = padded(channels);
+    A* const rows = workspace<Values, A>(capacity(channels) * stride);
+    values = rows;
+    if constexpr (planes && !is_masked<X> && std::same_as<A, Accumulator<T>>) {
+      for (Index c = 0; c < channels; c += N)
+        turn_planes(sample + c * x.positions() + begin, x.positions(), count,
+                    static_cast<int>(std::min<Index>(N, channels - c)), rows + c, stride);
+    } else {
+      for (Index i = 0; i < count; ++i)
+        for (Index c = 0; c < channels; ++c)
+          rows[i * stride + c] = static_cast<A>(static_cast<Accumulator<T>>(x(n, c, positions[i])));
+    }
+  }
+
+  /// sums[c] += sum over positions of weights[i] x(i, c).
+  void add_mean(const double* weights, double* sums, Index channels) const {
+    const auto add = [&](auto vectors, Index c, int lanes) __attribute__((always_inline)) {
+      constexpr int V = vectors;
+      simd::Vec<double, N> own[V];
+      unroll<V>([&](auto v)
+                    __attribute__((always_inline)) { own[v] = simd::load_array<N>(sums + c + v * N, lanes); });
+      for (Index i = 0; i < count; ++i) {
+        const auto weight = simd::splat<double, N>(weights[i]);
+        unroll<V>([&](auto v) __attribute__((always_inline)) {
+          const A* const p = values + i * stride + c + v * N;
+          const auto x = lanes == N ? simd::load<A>(p) : simd::load_first<A>(p, lanes);
+          own[v] = simd::multiply_add(weight, simd::convert<double>(x), own[v]);
+        });
+      }
+      unroll<V>([&](auto v)
+                    __attribute__((always_inline)) { simd::store_first(sums + c + v * N, own[v], lanes); });
+    };
+    Index c = 0;
+    for (; c + 4 * N <= channels; c += 4 * N) add(std::integral_constant<int, 4>{}, c, N);
+    for (; c < channels; c += N)
+      add(std::integral_constant<int, 1>{}, c, static_cast<int>(std::min<Index>(N, channels - c)));
+  }
+};
+
+/// The type of products. The terms of a 16-bit gradient may cancel to less than floats keep.
+template <Scalar T>
+using AttentionProduct = std::conditional_t<sizeof(T) == 2, double, Accumulator<T>>;
+
+/// f(begin, end) for tiles of the positions of x.
+template <class X, class F>
+void each_tile(const X& x, const F& f) {
+  const Index step = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(x.channels());
+  for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
