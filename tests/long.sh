@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The tests that take minutes to compile, which tests/run.sh leaves out: what every call refuses, pools by name, what
-# their peers' suites ask, every pool on threads, and fused pools beside the oracle and PyTorch.
+# their peers' suites ask, every pool on threads, masks of bfloat16, and fused pools beside the oracle and PyTorch.
 # Builds in build/long; arguments go to ctest.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -13,6 +13,6 @@ install_packages g++ make cmake libeigen3-dev catch2 nlohmann-json3-dev zlib1g-d
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPOOLHEAD_BUILD_LONG_TESTS=ON -DPOOLHEAD_BUILD_BENCH=OFF \
   -DPOOLHEAD_BUILD_EXAMPLES=OFF
 cmake --build "$build" --parallel "$jobs" --target any_pool_test peers_test refusal_test refusal_advisory_test \
-  refusal_cache_test refusal_parameters_test pool_oracle_threads_test pool_oracle_concat_test golden_concat_test \
+  refusal_cache_test refusal_parameters_test pool_oracle_threads_test pool_oracle_concat_test mask_test golden_concat_test \
   golden_concat_attention_test
-ctest --test-dir "$build" --output-on-failure --no-tests=error -R "^(any_pool|peers|refusal|pool_oracle_threads|pool_oracle_concat|golden_concat)" "$@"
+ctest --test-dir "$build" --output-on-failure --no-tests=error -R "^(any_pool|peers|refusal|pool_oracle_threads|pool_oracle_concat|mask|golden_concat)" "$@"

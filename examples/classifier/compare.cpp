@@ -99,7 +99,7 @@ int compare(const CompareCommand& command) {
     std::optional<Best> best_of_row;
     double seconds = 0.0;
     reset_peak_memory();
-    for (int seed = 0; seed < command.seeds && complete; ++seed) {
+    for (int seed = 0; seed < command.seeds; ++seed) {
       std::printf(
           "\n%s, seed %llu\n", pool.c_str(),
           static_cast<unsigned long long>(command.options.seed) + static_cast<unsigned long long>(seed));

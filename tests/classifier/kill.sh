@@ -61,3 +61,21 @@ elif [ "$code" -ne 0 ]; then
 fi
 cmp "$whole/last.safetensors" "$interrupted/last.safetensors"
 echo "Ctrl-C: code $code, the same bits"
+
+# A comparison that is stopped keeps the heads that were complete.
+compared=$scratch/compared
+(trap - INT; exec "$program" compare --data "$scratch/data" --pools gap,gmp --epochs 30 --batch-size 16 --threads 1 \
+  --out "$compared") >"$scratch/compared.log" 2>&1 &
+pid=$!
+until [ -s "$compared/compare.csv" ]; do
+  kill -0 "$pid"
+  sleep 0.01
+done
+kill -INT "$pid"
+code=0
+wait "$pid" || code=$?
+[ "$code" -eq 130 ]
+grep -q "the heads that were complete are kept" "$scratch/compared.log"
+[ "$(cut -d, -f1 "$compared/compare.csv" | tr '\n' ' ')" = "head gap " ]
+[ -s "$compared/report.html" ]
+echo "a stopped comparison: code $code, one head is kept"
