@@ -66,6 +66,18 @@ TEMPLATE_PRODUCT_TEST_CASE("heads of 16-bit maps in one pass", "[pool][oracle][c
   }
 }
 
+TEMPLATE_PRODUCT_TEST_CASE("heads without bins on long planes", "[pool][oracle][concat]", (Nchw, Nhwc),
+                           (float)) {
+  using T = typename TestType::Scalar;
+  for (const Extents& e : {Extents{2, 9, 9, 15}, {1, 3, 11, 12}}) {
+    const auto gem = gem_of_channels<T>(e.c);
+    const ph::AttentionPool<T> attention(e.c, 3);
+    const auto heads = ph::concat(ph::GlobalMaxPool{}, gem, ph::LogSumExpPool<T>(T(2)), attention);
+    const ConcatOracle oracle(MaxOracle{}, oracle_of(gem), LogSumExpOracle(2), AttentionOracle(attention));
+    REQUIRE(pool_difference(heads, oracle, Map<TestType>(e, noise(10))) == "");
+  }
+}
+
 TEMPLATE_PRODUCT_TEST_CASE("fused heads equal the heads one by one", "[pool][oracle][concat]", (Nchw, Nhwc),
                            (float)) {
   using T = typename TestType::Scalar;

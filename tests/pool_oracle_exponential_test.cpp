@@ -130,7 +130,7 @@ TEMPLATE_PRODUCT_TEST_CASE("maxima that come part by part of a long plane", "[po
 
 POOL_TEST("exponentials of infinities", "[pool][oracle]") {
   // Elements of -inf weigh nothing and get nothing, wherever they stand.
-  for (const Extents& e : {Extents{1, 9, 1, 21}, {1, 3, 1, 6}})
+  for (const Extents& e : {Extents{1, 9, 1, 21}, {1, 3, 1, 6}, {1, 3, 1, 131}})
     for (Index at = 0; at < e.positions(); ++at) {
       const auto with = [&](double value, double others) {
         return Map<TestType>(e, [=](Index, Index c, Index s) {

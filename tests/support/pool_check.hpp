@@ -210,7 +210,7 @@ std::string forward_difference(const Pool& pool, const Oracle& oracle, const Map
 inline std::vector<Index> sweep_positions() {
   std::vector<Index> all;
   for (Index size = 1; size <= 40; ++size) all.push_back(size);
-  for (Index size : {49, 64, 65, 127, 196}) all.push_back(size);
+  for (Index size : {49, 64, 65, 127, 128, 129, 133, 158, 196}) all.push_back(size);
   return all;
 }
 

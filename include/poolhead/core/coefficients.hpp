@@ -11,6 +11,9 @@ struct NoSums {
   static NoSums zip(const F&, const NoSums&, const NoSums&) {
     return {};
   }
+  template <class Valid>
+  POOLHEAD_INLINE void add_lanes(const NoSums&, const Valid&) {}
+  POOLHEAD_INLINE void put_total(int, const NoSums&) {}
 };
 
 /// M sums in double.
@@ -23,6 +26,19 @@ struct WideSums {
     WideSums out;
     detail::unroll<M>([&](auto m) __attribute__((always_inline)) { out.of[m] = f(a.of[m], b.of[m]); });
     return out;
+  }
+  /// Adds other in the lanes that are valid.
+  POOLHEAD_INLINE void add_lanes(const WideSums& other, const simd::Vec<std::int64_t, N>& valid) {
+    detail::unroll<M>([&](auto m) __attribute__((always_inline)) {
+      of[m] = of[m] + simd::select(valid, other.of[m], simd::zero<simd::Vec<double, N>>());
+    });
+  }
+  /// Lane i becomes the sum of all lanes of other.
+  POOLHEAD_INLINE void put_total(int i, const WideSums& other) {
+    const auto lane = simd::iota<std::int64_t, N>(0) == simd::splat<std::int64_t, N>(i);
+    detail::unroll<M>([&](auto m) __attribute__((always_inline)) {
+      of[m] = simd::select(lane, simd::splat<double, N>(simd::total(other.of[m])), of[m]);
+    });
   }
 };
 

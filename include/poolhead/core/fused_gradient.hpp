@@ -9,6 +9,35 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
+/// The coefficients of several gradients. (No tuple: what is returned is built where it stays.)
+template <class... Gradients>
+struct FusedCoefficients {
+  template <class Lanes>
+  POOLHEAD_INLINE static FusedCoefficients prepare(const Lanes&, Index, Index) {
+    return {};
+  }
+  POOLHEAD_INLINE FusedCoefficients lane(int) const { return {}; }
+};
+template <class G, class... Others>
+struct FusedCoefficients<G, Others...> {
+  typename G::Coefficients first;
+  [[no_unique_address]] FusedCoefficients<Others...> others;
+
+  template <class Lanes>
+  POOLHEAD_INLINE static FusedCoefficients prepare(const Lanes& lanes, Index n, Index c, const G& gradient,
+                                                   const Others&... rest) {
+    return {gradient.prepare(lanes, n, c), FusedCoefficients<Others...>::prepare(lanes, n, c, rest...)};
+  }
+  POOLHEAD_INLINE FusedCoefficients lane(int i) const { return {lane_of(first, i), others.lane(i)}; }
+  template <int g>
+  POOLHEAD_INLINE const auto& of() const {
+    if constexpr (g == 0)
+      return first;
+    else
+      return others.template of<g - 1>();
+  }
+};
+
 /// Gradients that add up; of none at all, 0.
 template <class A, class I, class... Gradients>
 struct FusedGradient {
@@ -19,17 +48,21 @@ struct FusedGradient {
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;
 
-  struct Coefficients {
-    std::tuple<typename Gradients::Coefficients...> of;
-
-    POOLHEAD_INLINE Coefficients lane(int i) const {
-      return std::apply(
-          [&](const auto&... c) __attribute__((always_inline)) { return Coefficients{{lane_of(c, i)...}}; },
-          of);
-    }
-  };
+  using Coefficients = FusedCoefficients<Gradients...>;
   struct Sums {
     std::tuple<typename Gradients::Sums...> of;
+
+    template <class Valid>
+    POOLHEAD_INLINE void add_lanes(const Sums& other, const Valid& valid) {
+      unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
+        std::get<g>(of).add_lanes(std::get<g>(other.of), valid);
+      });
+    }
+    POOLHEAD_INLINE void put_total(int i, const Sums& other) {
+      unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
+        std::get<g>(of).put_total(i, std::get<g>(other.of));
+      });
+    }
   };
 
   std::tuple<Gradients...> gradients;
@@ -37,7 +70,7 @@ struct FusedGradient {
   POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<A, I>& lanes, Index n, Index c) const {
     return std::apply(
         [&](const auto&... g)
-            __attribute__((always_inline)) { return Coefficients{{g.prepare(lanes, n, c)...}}; },
+            __attribute__((always_inline)) { return Coefficients::prepare(lanes, n, c, g...); },
         gradients);
   }
   template <int K>
@@ -45,7 +78,7 @@ struct FusedGradient {
                           const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
     unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
       V one[K];
-      std::get<g>(gradients).at(std::get<g>(shared.of), std::get<g>(sums.of), x, position, one);
+      std::get<g>(gradients).at(shared.template of<g>(), std::get<g>(sums.of), x, position, one);
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = g == 0 ? one[k] : dx[k] + one[k]; });
     });
     if constexpr (sizeof...(Gradients) == 0)

@@ -56,9 +56,20 @@ POOLHEAD_INLINE Vec<T, N> every_other(const Vec<T, N>& a, const Vec<T, N>& b) {
 /// Lane i in every lane.
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {
+  T lane;
+  std::memcpy(&lane, reinterpret_cast<const unsigned char*>(&a) + static_cast<std::size_t>(i) * sizeof(T),
+              sizeof(T));
+  return splat<T, N>(lane);
+}
+
+/// The sum of all lanes, halves first.
+template <class T, int N>
+POOLHEAD_INLINE T total(const Vec<T, N>& a) {
   T each[N];
   std::memcpy(each, &a, sizeof each);
-  return splat<T, N>(each[i]);
+  for (int half = N / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; ++i) each[i] += each[i + half];
+  return each[0];
 }
 
 /// Turns the rows of a square of N x N lanes into its columns.

@@ -5,7 +5,7 @@
 //     using PositionLane = std::int32_t;
 //     static constexpr bool reads_x = false;           // whether at() needs the value of x
 //     struct Coefficients {                            // what a channel's elements share; or a vector
-//       Coefficients lane(int i) const;                // the i-th channel's for all lanes, unless it reads x
+//       Coefficients lane(int i) const;                // the i-th channel's for all lanes
 //     };
 //     using Sums = NoSums;                             // or WideSums: what a parameter's gradient sums up
 //     Coefficients prepare(const ChannelLanes&, Index n, Index c) const;
@@ -47,6 +47,9 @@ struct Nowhere {
 /// How many elements row gradients add to at once, NHWC: they stay in the second-level cache. Fewer would leave
 /// too short a run of channels at each position for memory to be read and written in order.
 inline constexpr Index most_row_elements = 32768;
+
+/// From so many positions on, a plane of NCHW is worth coefficients and sums of its own.
+inline constexpr Index least_long_plane = 128;
 
 /// What one pass of backward does: G at every element, RowGradients by rows, on top of what dx holds already
 /// where it adds.
@@ -186,8 +189,70 @@ struct Spread {
     }
   }
 
-  /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients. They are turned,
-  /// so many positions at a time that they stay in the first-level cache, and turned back.
+  /// One plane of NCHW: four vectors at a time, then one by one. Lanes beyond the plane are given the value of
+  /// one inside, so that they do nothing out of the ordinary.
+  template <class T, class DX>
+  POOLHEAD_INLINE void spread_plane(const T* plane, DX dx, Index size, const typename G::Coefficients& shared,
+                                    typename G::Sums& sums) const {
+    const auto load = [](const auto* p, int count) __attribute__((always_inline)) {
+      return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
+    };
+    const auto at = [&]<int K>(Index s, const V(&x)[K], typename G::Sums& own, int count)
+        __attribute__((always_inline)) {
+      Position position[K];
+      V value[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        position[k] = simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s + k * N));
+      });
+      gradient.at(shared, own, x, position, value);
+      if constexpr (!std::same_as<DX, Nowhere>) {
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          auto* const to = dx + s + k * N;
+          if constexpr (adds) value[k] = value[k] + load(to, count);
+          if (count == N)
+            simd::store(to, value[k]);
+          else
+            simd::store_first(to, value[k], count);
+        });
+      }
+    };
+    Index s = 0;
+    for (; s + 4 * N <= size; s += 4 * N) {
+      V x[4];
+      unroll<4>([&](auto k) __attribute__((always_inline)) { x[k] = simd::load<A>(plane + s + k * N); });
+      at(s, x, sums, N);
+    }
+    for (; s < size; s += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, size - s));
+      const auto inside = simd::FirstLanes<A>{count}.mask;
+      const V x[1] = {
+          simd::select(inside, load(plane + s, count), simd::splat<A, N>(static_cast<A>(plane[s])))};
+      auto own = typename G::Sums();
+      at(s, x, own, count);
+      sums.add_lanes(own, simd::convert<std::int64_t>(inside));
+    }
+  }
+
+  /// Planes c .. end - 1, NCHW: lanes are positions, which share what belongs to their plane.
+  template <class X, class DX>
+  POOLHEAD_INLINE void long_planes(const X& x, DX dx, Index n, Index c, Index end) const {
+    const Index size = x.positions();
+    for (; c < end; c += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, end - c));
+      const auto shared = gradient.prepare(Lanes{count}, n, c);
+      auto sums = typename G::Sums();
+      for (int i = 0; i < count; ++i) {
+        const auto own = lane_of(shared, i);
+        auto of_plane = typename G::Sums();
+        spread_plane(x.sample(n) + (c + i) * size, dx + (n * x.channels() + c + i) * size, size, own, of_plane);
+        sums.put_total(i, of_plane);
+      }
+      gradient.collect(Lanes{count}, sums, n, c);
+    }
+  }
+
+  /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients. Short ones are
+  /// turned, so many positions at a time that they stay in the first-level cache, and turned back.
   template <class X, class DX>
   [[gnu::noinline]] void planes(const X& x, DX dx, Index n, Index c, Index end) const {
     using T = typename X::Scalar;
@@ -195,6 +260,9 @@ struct Spread {
     const Index size = x.positions();
     if constexpr (!G::reads_x && !by_rows && !adds && !is_masked<X> && writes) {
       if (size >= N) return write_planes(x, dx, n, c, end);
+    }
+    if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
+      if (size >= least_long_plane) return long_planes(x, dx, n, c, end);
     }
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
     const A* base = nullptr;

@@ -278,10 +278,13 @@ POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::C
       return gradient.floats(shared, sums, x, dx);
   }
   // Copies, as what a function that is not inlined gets to see would not stay in registers above.
+  const auto coefficients = shared;
+  auto totals = sums;
   V from[K], to[K];
   unroll<K>([&](auto k) __attribute__((always_inline)) { from[k] = x[k]; });
-  mixed_gradient(gradient, shared, sums, from, to);
+  mixed_gradient(gradient, coefficients, totals, from, to);
   unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = to[k]; });
+  sums = totals;
 }
 
 /// Whether the elements of X are summed in floats: not those of double, nor masked ones.

@@ -90,6 +90,11 @@ struct LogSumExpGradient {
     Wide scale, mark;
     V float_scale, float_mark;
     simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {lane_of(scale, i), lane_of(mark, i), lane_of(float_scale, i), lane_of(float_mark, i),
+              lane_of(ordinary, i)};
+    }
   };
 
   double r;

@@ -28,6 +28,12 @@ struct PowerGradient {
     V float_scale, unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
     V y_rest;                                        // what y lost where it became a float
     simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {lane_of(scale, i),  lane_of(y, i),       lane_of(p, i),       lane_of(float_scale, i),
+              lane_of(unit, i),   lane_of(float_y, i), lane_of(inverse, i), lane_of(float_p, i),
+              lane_of(y_rest, i), lane_of(ordinary, i)};
+    }
   };
 
   Kind kind;

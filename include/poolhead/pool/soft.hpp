@@ -82,6 +82,10 @@ struct SoftGradient {
   struct Coefficients {
     V scale, mark, offset;
     simd::Mask<Accumulator, N> ordinary;
+
+    POOLHEAD_INLINE Coefficients lane(int i) const {
+      return {lane_of(scale, i), lane_of(mark, i), lane_of(offset, i), lane_of(ordinary, i)};
+    }
   };
   static constexpr bool precise = false;
 
