@@ -309,21 +309,44 @@ TEST_CASE("backward of a layer adds to its gradient, and needs no dx", "[conv]")
   for (std::size_t i = 0; i < once.size(); ++i) REQUIRE(twice[i] == Approx(2 * once[i]));
 }
 
-TEST_CASE("a dense layer is its definition", "[dense]") {
-  for (const auto& [n, in, out] : {std::array<Index, 3>{1, 1, 1}, {3, 7, 5}, {130, 33, 17}}) {
-    const Dense<double> dense(in, out, 4);
-    const Image<double, ChannelsLast> x(n, in, 1, 1, 9);
-    const Rows<const double> rows(x.values.data(), n, in);
-    Run run(dense, rows);
-    run.forward();
-    for (Index i = 0; i < n; ++i)
-      for (Index o = 0; o < out; ++o) {
-        double sum = dense.bias(o);
-        for (Index k = 0; k < in; ++k) sum += dense.weight(o, k) * rows(i, k);
-        REQUIRE(run.y()(i, o) == Approx(sum).margin(1e-13));
+TEMPLATE_TEST_CASE("a dense layer is its definition", "[dense]", float, double) {
+  using T = TestType;
+  // Around what is multiplied together: rows, terms, vectors of columns and stretches of the depth.
+  for (const Index n : {1, 2, 3, 4, 7, 8, 9, 66})
+    for (const Index in : {1, 7, 16, 37, 300})
+      for (const Index out : {1, 5, 16, 33, 67}) {
+        CAPTURE(n, in, out);
+        const Dense<T> dense(in, out, {.bias = out != 5}, 4);
+        const Image<T, ChannelsLast> x(n, in, 1, 1, 9);
+        const Rows<const T> rows(x.values.data(), n, in);
+        Run run(dense, rows);
+        run.forward();
+        run.backward();
+        run.backward();  // adds to the gradient
+        const auto agree = [](T got, double start, Index terms, const auto& term) {
+          double sum = start, magnitude = std::abs(start);
+          for (Index k = 0; k < terms; ++k) {
+            sum += static_cast<double>(term(k));
+            magnitude += std::abs(static_cast<double>(term(k)));
+          }
+          return std::abs(static_cast<double>(got) - sum) <=
+                 8 * static_cast<double>(std::numeric_limits<T>::epsilon()) * magnitude;
+        };
+        const auto dy = run.dy();
+        for (Index i = 0; i < n; ++i)
+          for (Index o = 0; o < out; ++o) {
+            const double bias = dense.bias.size() > 0 ? static_cast<double>(dense.bias(o)) : 0.0;
+            REQUIRE(agree(run.y()(i, o), bias, in, [&](Index k) { return dense.weight(o, k) * rows(i, k); }));
+          }
+        for (Index i = 0; i < n; ++i)
+          for (Index k = 0; k < in; ++k)
+            REQUIRE(agree(run.dx()(i, k), 0, out, [&](Index o) { return dense.weight(o, k) * dy(i, o); }));
+        for (Index o = 0; o < out; ++o)
+          for (Index k = 0; k < in; ++k)
+            REQUIRE(agree(run.gradient.weight(o, k), 0, n, [&](Index i) { return 2 * dy(i, o) * rows(i, k); }));
+        for (Index o = 0; o < dense.bias.size(); ++o)
+          REQUIRE(agree(run.gradient.bias(o), 0, n, [&](Index i) { return 2 * dy(i, o); }));
       }
-    if (n < 10) check_jacobians(dense, rows, 1e-8);
-  }
 }
 
 TEST_CASE("a dense layer takes Eigen's matrices and writes into columns of a wider one", "[dense]") {

@@ -20,9 +20,6 @@ namespace poolhead::test {
 /// Allocations of the process so far, by any thread.
 inline std::atomic<std::size_t> allocations = 0;
 
-/// Those of them that were operator new's. What Eigen takes for itself it takes from malloc.
-inline std::atomic<std::size_t> news = 0;
-
 /// The number of allocations that function makes.
 template <class Function>
 std::size_t allocations_of(Function function) {
@@ -46,13 +43,11 @@ inline const int allocation_hooks_installed = __sanitizer_install_malloc_and_fre
 // The array and nothrow forms of the standard library call these two.
 void* operator new(std::size_t size) {
   ++poolhead::test::allocations;
-  ++poolhead::test::news;
   if (void* memory = std::malloc(size == 0 ? 1 : size)) return memory;
   throw std::bad_alloc();
 }
 void* operator new(std::size_t size, std::align_val_t alignment) {
   ++poolhead::test::allocations;
-  ++poolhead::test::news;
   const auto align = static_cast<std::size_t>(alignment);
   if (void* memory = std::aligned_alloc(align, (size + align - 1) / align * align)) return memory;
   throw std::bad_alloc();

@@ -3,18 +3,11 @@
 
 #include "poolhead/nn/init.hpp"
 #include "poolhead/nn/layer.hpp"
+#include "poolhead/nn/matrix_product.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
 namespace detail {
-
-template <class U>
-auto row_matrix(const Rows<U>& rows) {
-  using Plain = Eigen::Matrix<std::remove_const_t<U>, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  using Mapped = std::conditional_t<std::is_const_v<U>, const Plain, Plain>;
-  return Eigen::Map<Mapped, 0, Eigen::OuterStride<>>(rows.data(), rows.batch(), rows.features(),
-                                                     Eigen::OuterStride<>(rows.stride()));
-}
 
 /// f(first, count) for blocks of 64 of all items, a size that makes the result the same bits for every number
 /// of threads. A product reads `others` once for a block; its arithmetic is worth about a byte per 4 flops.
@@ -32,12 +25,8 @@ template <class T, Device D>
 void dense_forward(const Rows<const T>& x, const Rows<const T>& weight, const T* bias, const Rows<T>& y,
                    const D& device) {
   each_dense_block(device, x.batch(), weight.size(), [&](Index first, Index count) {
-    auto result = row_matrix(y.samples(first, count));
-    if (bias != nullptr)
-      result.rowwise() = row_matrix(Rows<const T>(bias, 1, y.features())).row(0);
-    else
-      result.setZero();
-    result.noalias() += row_matrix(x.samples(first, count)) * row_matrix(weight).transpose();
+    matrix_product<T>({x.row(first), x.stride(), 1}, {weight.data(), 1, weight.stride()}, y.row(first),
+                      y.stride(), count, y.features(), x.features(), {bias});
   });
 }
 
@@ -45,7 +34,8 @@ void dense_forward(const Rows<const T>& x, const Rows<const T>& weight, const T*
 template <class T, Device D>
 void dense_backward(const Rows<const T>& weight, const Rows<const T>& dy, const Rows<T>& dx, const D& device) {
   each_dense_block(device, dy.batch(), weight.size(), [&](Index first, Index count) {
-    row_matrix(dx.samples(first, count)).noalias() = row_matrix(dy.samples(first, count)) * row_matrix(weight);
+    matrix_product<T>({dy.row(first), dy.stride(), 1}, {weight.data(), weight.stride(), 1}, dx.row(first),
+                      dx.stride(), count, dx.features(), dy.features());
   });
 }
 
@@ -55,8 +45,8 @@ void dense_gradient(const Rows<const T>& x, const Rows<const T>& dy, const Rows<
                     const D& device) {
   if (x.batch() == 0) return;
   each_dense_block(device, dweight.batch(), x.size(), [&](Index first, Index count) {
-    row_matrix(dweight.samples(first, count)).noalias() +=
-        row_matrix(dy.columns(first, count)).transpose() * row_matrix(x);
+    matrix_product<T>({dy.data() + first, 1, dy.stride()}, {x.data(), x.stride(), 1}, dweight.row(first),
+                      dweight.stride(), count, x.features(), x.batch(), {nullptr, true});
     for (Index n = 0; n < dy.batch() && dbias != nullptr; ++n)
       for (Index o = first; o < first + count; ++o) dbias[o] += dy(n, o);
   });

@@ -3,6 +3,7 @@
 
 #include "poolhead/nn/init.hpp"
 #include "poolhead/nn/layer.hpp"
+#include "poolhead/nn/matrix_product.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 
@@ -100,7 +101,7 @@ class NetVlad {
       Map weight_slope(parts + n * part, clusters_count, channels);
       Map cluster_slope(parts + n * part + clusters.size(), clusters_count, channels);
       Map score_slope(slope.data() + slope.size(), x.positions(), clusters_count);
-      score_slope.noalias() = sample.x * slope;
+      multiply(as_is(sample.x), as_is(slope), score_slope, channels);
       for (Index k = 0; k < clusters_count; ++k) {
         const double total = sample.shares.col(k).sum();
         cluster_slope.row(k) = -total * slope.col(k).transpose();
@@ -110,11 +111,11 @@ class NetVlad {
         const double mean = score_slope.row(s).dot(sample.shares.row(s));
         score_slope.row(s).array() = sample.shares.row(s).array() * (score_slope.row(s).array() - mean);
       }
-      weight_slope.noalias() = score_slope.transpose() * sample.x;
+      multiply(transposed(score_slope), as_is(sample.x), weight_slope, x.positions());
       if constexpr (!std::same_as<DX, NoGradient>) {
         // x is not needed any more: its copy takes dx.
-        sample.x.noalias() = sample.shares * slope.transpose();
-        sample.x.noalias() += score_slope * weights.assignment;
+        multiply(as_is(sample.shares), transposed(slope), sample.x, clusters_count);
+        multiply(as_is(score_slope), as_is(weights.assignment), sample.x, clusters_count, true);
         for (Index s = 0; s < x.positions(); ++s)
           for (Index c = 0; c < channels; ++c) dx(n, c, s) = static_cast<T>(sample.x(s, c));
       }
@@ -131,6 +132,14 @@ class NetVlad {
   }
 
  private:
+  static detail::Strided<double> as_is(const Map& m) { return {m.data(), m.cols(), 1}; }
+  static detail::Strided<double> transposed(const Map& m) { return {m.data(), 1, m.cols()}; }
+  /// to = a b, or to += a b.
+  static void multiply(const detail::Strided<double>& a, const detail::Strided<double>& b, Map& to, Index depth,
+                       bool add = false) {
+    detail::matrix_product<double>(a, b, to.data(), to.cols(), to.rows(), to.cols(), depth, {nullptr, add});
+  }
+
   /// Both parameters, (K, C), in double.
   struct Weights {
     Map assignment{nullptr, 0, 0}, clusters{nullptr, 0, 0};
@@ -165,13 +174,13 @@ class NetVlad {
       more = memory;
       for (Index s = 0; s < positions; ++s)
         for (Index c = 0; c < channels; ++c) x(s, c) = from(n, c, s);
-      shares.noalias() = x * weights.assignment.transpose();
+      multiply(as_is(x), transposed(weights.assignment), shares, channels);
       for (Index s = 0; s < positions; ++s) {
         auto row = shares.row(s).array();
         row = (row - row.maxCoeff()).exp();
         row /= row.sum();
       }
-      residuals.noalias() = x.transpose() * shares;
+      multiply(transposed(x), as_is(shares), residuals, positions);
       for (Index k = 0; k < count; ++k) {
         residuals.col(k) -= shares.col(k).sum() * weights.clusters.row(k).transpose();
         norms[k] = residuals.col(k).norm();
