@@ -121,7 +121,7 @@ bool Trainer::train_epoch(GradientRunner& runner, const Network::Device& device)
     const double left =
         (static_cast<double>(count - done) + static_cast<double>(count) * (options_.epochs - epoch)) / speed;
     progress.show(done,
-                  format("%5.0f images/s, %s left, loss %.4f, accuracy %5.2f %%", speed, duration(left).c_str(),
+                  format("%.0f images/s, ETA %s, loss %.4f, accuracy %5.2f %%", speed, duration(left).c_str(),
                          sum_.loss / seen, 100.0 * static_cast<double>(sum_.correct) / seen));
     if (interrupted && step_ < steps_per_epoch()) {
       progress.finish(format("stopped after step %lld of %lld", static_cast<long long>(step_),
