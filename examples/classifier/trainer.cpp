@@ -120,9 +120,9 @@ bool Trainer::train_epoch(GradientRunner& runner, const Network::Device& device)
         static_cast<double>(std::min(count, (step_ - first_step) * options_.batch_size)) / since(start);
     const double left =
         (static_cast<double>(count - done) + static_cast<double>(count) * (options_.epochs - epoch)) / speed;
-    progress.show(done,
-                  format("%.0f images/s, ETA %s, loss %.4f, accuracy %5.2f %%", speed, duration(left).c_str(),
-                         sum_.loss / seen, 100.0 * static_cast<double>(sum_.correct) / seen));
+    const long eta = std::lround(left);
+    progress.show(done, format("%.0f images/s, ETA %ld:%02ld, loss %.4f, accuracy %5.2f %%", speed, eta / 60,
+                               eta % 60, sum_.loss / seen, 100.0 * static_cast<double>(sum_.correct) / seen));
     if (interrupted && step_ < steps_per_epoch()) {
       progress.finish(format("stopped after step %lld of %lld", static_cast<long long>(step_),
                              static_cast<long long>(steps_per_epoch())));
