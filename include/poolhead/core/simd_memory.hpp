@@ -90,6 +90,28 @@ POOLHEAD_INLINE void copy_few(void* to, const void* from, int count) {
   piece(std::integral_constant<int, 1>{});
 }
 
+/// The first count (0 .. 7) of eight numbers of 16 bits, in general registers: what goes through memory in
+/// pieces cannot be read back as a whole before it has arrived there.
+template <class Raw, class T>
+POOLHEAD_INLINE void load_few_of_8(Raw* out, const T* p, int count) {
+  const auto bits = [&](auto word, int first) __attribute__((always_inline)) {
+    std::memcpy(&word, static_cast<const void*>(p + first), sizeof word);
+    return static_cast<std::uint64_t>(word);
+  };
+  typedef std::uint64_t Words __attribute__((vector_size(16)));
+  Words words{};
+  if (count >= 4) {
+    // The last four, less what the first four have.
+    words[0] = bits(std::uint64_t{}, 0);
+    if (count > 4) words[1] = bits(std::uint64_t{}, count - 4) >> (16 * (8 - count));
+  } else if (count > 0) {
+    words[0] = bits(std::uint16_t{}, 0);
+    if (count > 1) words[0] |= bits(std::uint16_t{}, 1) << 16;
+    if (count > 2) words[0] |= bits(std::uint16_t{}, 2) << 32;
+  }
+  *out = (Raw)words;
+}
+
 #if defined(__AVX__)
 /// Its 8 (4) numbers from 8 - count (4 - count) on are -1 in the first count lanes, 0 in the others.
 inline constexpr std::int32_t first_of_8[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
@@ -122,6 +144,8 @@ POOLHEAD_INLINE Raw load_first_raw(const T* p, int count) {
   Raw out{};
   if (count == N)
     std::memcpy(&out, p, sizeof out);
+  else if constexpr (sizeof(T) == 2 && N == 8)
+    load_few_of_8(&out, p, count);
   else
     copy_few<N, T>(&out, p, count);
   return out;
