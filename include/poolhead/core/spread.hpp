@@ -15,14 +15,13 @@
 //     void finish() const;                             // after all channels: the gradient of the parameters
 //   };
 //
-// Bins have no value at an element alone. They add to a block of planes at a time, channels in lanes, in
-// scratch memory, or, where that would leave the cache, to one row of them:
+// Bins have no value at an element alone. They add to some rows of a block of planes at a time, channels in
+// lanes, in scratch memory that stays in a cache:
 //
-//   struct RowGradient {                               // tile[s * stride + k] += dx(n, c + k, s), k < channels
+//   struct RowGradient {       // tile[s * stride + k] += dx(n, c + k, s), k < channels, s counted from row
+//   `first`
 //     template <class A>
-//     void add_plane(A* tile, Index stride, Index n, Index c, Index channels) const;
-//     template <class A>                               // the same for the positions of row h
-//     void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const;
+//     void add_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
 //   };
 #pragma once
 
@@ -44,9 +43,16 @@ struct Nowhere {
   Nowhere& operator+=(Index) { return *this; }
 };
 
-/// How many elements row gradients add to at once, NHWC: they stay in the second-level cache. Fewer would leave
-/// too short a run of channels at each position for memory to be read and written in order.
-inline constexpr Index most_row_elements = 32768;
+/// How many elements of planes the channels that row gradients add to at once may have, NHWC. Whole planes stay
+/// in the second-level cache; where they leave but a short run of channels at each position, which memory is
+/// slow to read and write, some rows of more channels do.
+template <class A>
+Index most_row_elements(const FeatureShape& x) {
+  constexpr Index of_planes = 32768;
+  constexpr Index of_a_row = 16384;
+  constexpr Index short_run = 16 * simd::lanes<A>;
+  return of_planes >= short_run * x.positions() ? of_planes : of_a_row * x.height();
+}
 
 /// From so many positions on, a plane of NCHW is worth coefficients and sums of its own.
 inline constexpr Index least_long_plane = 128;
@@ -72,19 +78,14 @@ struct Spread {
     typename G::Sums sums;
   };
 
-  /// What the row gradients give row h of some channels.
-  const A* fill_row(Index width, Index stride, Index n, Index c, Index channels, Index h) const {
-    A* const row = workspace<Spread, A>(width * stride);
-    std::fill_n(row, width * stride, A(0));
-    std::apply([&](const auto&... g) { (g.add_row(row, stride, n, c, channels, h), ...); }, row_gradients);
-    return row;
-  }
-  /// The same for whole planes.
-  const A* fill_planes(Index positions, Index stride, Index n, Index c, Index channels) const {
-    struct Tile;
-    A* const tile = workspace<Tile, A>(positions * stride);
-    std::fill_n(tile, positions * stride, A(0));
-    std::apply([&](const auto&... g) { (g.add_plane(tile, stride, n, c, channels), ...); }, row_gradients);
+  /// What the row gradients give rows first .. last - 1 of some channels.
+  const A* fill_rows(Index width, Index stride, Index n, Index c, Index channels, Index first,
+                     Index last) const {
+    const Index size = (last - first) * width * stride;
+    A* const tile = workspace<Spread, A>(size);
+    std::fill_n(tile, size, A(0));
+    std::apply([&](const auto&... g) { (g.add_rows(tile, stride, n, c, channels, first, last), ...); },
+               row_gradients);
     return tile;
   }
 
@@ -267,7 +268,7 @@ struct Spread {
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
     const A* base = nullptr;
     if constexpr (by_rows) {
-      if (turned > 0) base = fill_planes(size, turned, n, c, end - c);
+      if (turned > 0) base = fill_rows(x.width(), turned, n, c, end - c, 0, x.height());
     }
     const bool row_by_row = by_rows && turned == 0;
     const Index step = row_by_row ? x.width() : std::min(turned_positions<A>, size);
@@ -284,7 +285,7 @@ struct Spread {
         if constexpr (adds && writes) turn_planes<A, T>(own_dx, size, now, count, out, Index{N});
         const A* own_base = turned > 0 ? base + s * turned + (q - c) : nullptr;
         if constexpr (by_rows) {
-          if (row_by_row) own_base = fill_row(step, N, n, q, count, s / step);
+          if (row_by_row) own_base = fill_rows(step, N, n, q, count, s / step, s / step + 1);
         }
         const auto spread = [&](auto to) __attribute__((always_inline)) {
           spread_rows<is_masked<X>>(static_cast<const A*>(tile), to, Index{N}, s, now, Index{N}, mask_row(x, n),
@@ -312,16 +313,16 @@ struct Spread {
     Held* const held = workspace<Spread, Held>(vectors);
     for (Index v = 0; v < vectors; ++v)
       held[v] = {gradient.prepare(Lanes{count(v)}, n, c + v * N), typename G::Sums()};
-    const bool whole = by_rows && x.positions() * padded <= most_tile_elements;
-    const Index rows = by_rows && !whole ? x.height() : 1;
-    const Index width = x.positions() / rows;
-    for (Index h = 0; h < rows; ++h) {
+    const Index height = by_rows ? x.height() : 1;
+    const Index width = x.positions() / height;
+    const Index together = std::clamp<Index>(most_tile_elements / (width * padded), 1, height);
+    for (Index h = 0; h < height; h += together) {
+      const Index last = std::min(h + together, height);
       const A* base = nullptr;
-      if constexpr (by_rows)
-        base = whole ? fill_planes(width, padded, n, c, taken) : fill_row(width, padded, n, c, taken, h);
+      if constexpr (by_rows) base = fill_rows(width, padded, n, c, taken, h, last);
       spread_rows<is_masked<X>>(x.sample(n) + h * width * stride + c,
-                                dx + ((n * x.positions() + h * width) * stride + c), stride, h * width, width,
-                                taken, mask_row(x, n), base, padded, held);
+                                dx + ((n * x.positions() + h * width) * stride + c), stride, h * width,
+                                (last - h) * width, taken, mask_row(x, n), base, padded, held);
     }
     for (Index v = 0; v < vectors; ++v) gradient.collect(Lanes{count(v)}, held[v].sums, n, c + v * N);
   }
@@ -335,7 +336,8 @@ struct Spread {
         static_cast<double>(x.size()) * static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
     ChannelBlocks blocks = short_blocks<N>(x.shape());
     if constexpr (!in_planes) {
-      blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements : 0, bytes, device);
+      blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements<A>(x.shape()) : 0, bytes,
+                                 device);
     } else if constexpr (by_rows) {
       blocks = plane_blocks<A>(x.shape());
     }

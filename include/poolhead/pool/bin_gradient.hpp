@@ -99,7 +99,7 @@ template <class A>
   }
 }
 
-/// Adds the gradients of the bins to planes, or to one row of them.
+/// Adds the gradients of the bins to some rows of planes.
 template <class T, class DY>
 struct BinGradient {
   static constexpr bool has_rows = true;
@@ -111,17 +111,8 @@ struct BinGradient {
   Rows<const Index> argmax;
 
   template <class A>
-  void add_plane(A* tile, Index stride, Index n, Index c, Index channels) const {
-    add_rows(tile, stride, n, c, channels, {0, shape.height()});
-  }
-  template <class A>
-  void add_row(A* row, Index stride, Index n, Index c, Index channels, Index h) const {
-    add_rows(row, stride, n, c, channels, {h, h + 1});
-  }
-
- private:
-  template <class A>
-  void add_rows(A* tile, Index stride, Index n, Index c, Index channels, const GridEdges::Range& rows) const {
+  void add_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
+    const GridEdges::Range rows{first, last};
     if (max) {
       for (Index k = 0; k < grids.count(); ++k) add_maxima(tile, stride, n, c, channels, k, rows);
     } else {
@@ -133,6 +124,7 @@ struct BinGradient {
     }
   }
 
+ private:
   template <class A>
   void add_maxima(A* tile, Index stride, Index n, Index c, Index channels, Index k,
                   const GridEdges::Range& rows) const {
