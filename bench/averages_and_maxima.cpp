@@ -13,7 +13,7 @@ void add_averages_and_maxima() {
   add_pool(
       {.name = "GMP", .peer = {PeerKind::max}}, []<class T>(Index) { return GlobalMaxPool{}; },
       [](const auto&) { return test::MaxOracle{}; });
-  add_pool<true>(
+  add_pool<Use::inference>(
       {.name = "GMP-without-argmax", .peer = {PeerKind::max_values}, .forward_only = true},
       []<class T>(Index) { return GlobalMaxPool{}; }, [](const auto&) { return test::MaxOracle{}; });
   add_pool(

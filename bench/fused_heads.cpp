@@ -14,7 +14,7 @@ void add_fused_heads() {
       []<class T>(Index) { return concat(GlobalAveragePool{}, GlobalMaxPool{}); },
       [](const auto&) { return test::ConcatOracle(test::AverageOracle{}, test::MaxOracle{}); });
   const std::vector<Index> levels{1, 2, 4};
-  add_pool(
+  add_pool<Use::fixed_parameters>(
       {.name = "four-heads",
        .peer = {PeerKind::four_heads, 3.0, {{1, 1}, {2, 2}, {4, 4}}},
        .backward_reads_x = true,

@@ -11,26 +11,26 @@ using MakePooling = std::function<std::unique_ptr<Pooling>(const Extents&, Value
 /// Adds the cases of one pool in one layout and scalar, over all shapes, directions and threads.
 void add_cases(const PoolInfo& info, std::string_view layout, std::string_view scalar, const MakePooling& make);
 
-template <class Type, bool inference, class MakePool, class MakeOracle>
+template <class Type, Use use, class MakePool, class MakeOracle>
 void add_pool_of(const PoolInfo& info, std::string_view scalar, MakePool make_pool, MakeOracle make_oracle) {
   add_cases(info, Type::Layout::name, scalar, [=](const Extents& e, Values values) -> std::unique_ptr<Pooling> {
     const auto pool = make_pool.template operator()<typename Type::Scalar>(e.c);
     const auto oracle = make_oracle(pool);
     using Made =
-        PoolingOf<std::remove_const_t<decltype(pool)>, std::remove_const_t<decltype(oracle)>, Type, inference>;
+        PoolingOf<std::remove_const_t<decltype(pool)>, std::remove_const_t<decltype(oracle)>, Type, use>;
     return std::make_unique<Made>(pool, oracle, info, e, values);
   });
 }
 
 /// A pool in both layouts, of floats and of bfloat16. make_pool: a lambda with <class T>(Index channels);
 /// make_oracle: the oracle of such a pool.
-template <bool inference = false, class MakePool, class MakeOracle>
+template <Use use = Use::training, class MakePool, class MakeOracle>
 void add_pool(const PoolInfo& info, MakePool make_pool, MakeOracle make_oracle) {
-  add_pool_of<test::Nchw<float>, inference>(info, "float", make_pool, make_oracle);
-  add_pool_of<test::Nhwc<float>, inference>(info, "float", make_pool, make_oracle);
+  add_pool_of<test::Nchw<float>, use>(info, "float", make_pool, make_oracle);
+  add_pool_of<test::Nhwc<float>, use>(info, "float", make_pool, make_oracle);
 #if !defined(POOLHEAD_BENCH_BASELINE)
-  add_pool_of<test::Nchw<Eigen::bfloat16>, inference>(info, "bfloat16", make_pool, make_oracle);
-  add_pool_of<test::Nhwc<Eigen::bfloat16>, inference>(info, "bfloat16", make_pool, make_oracle);
+  add_pool_of<test::Nchw<Eigen::bfloat16>, use>(info, "bfloat16", make_pool, make_oracle);
+  add_pool_of<test::Nhwc<Eigen::bfloat16>, use>(info, "bfloat16", make_pool, make_oracle);
 #endif
 }
 

@@ -24,6 +24,9 @@ struct PoolInfo {
 
 enum class Values { noise, denormals };
 
+/// What a pool is run for. Rivals' exponents are constants: beside them, ours are fixed, too.
+enum class Use { inference, fixed_parameters, training };
+
 class Pooling {
  public:
   virtual ~Pooling() = default;
@@ -42,8 +45,9 @@ class Pooling {
 };
 
 /// Type: test::Nchw<T> or test::Nhwc<T>.
-template <class Pool, class Oracle, class Type, bool inference>
+template <class Pool, class Oracle, class Type, Use use>
 class PoolingOf final : public Pooling {
+  static constexpr bool inference = use == Use::inference;
   using T = typename Type::Scalar;
   using A = Accumulator<T>;
   static constexpr bool is_float = std::same_as<T, float>;
@@ -77,7 +81,9 @@ class PoolingOf final : public Pooling {
       pool_.forward(view(), y_, cache_, device);
   }
   void backward([[maybe_unused]] const Eigen::ThreadPoolDevice& device) override {
-    if constexpr (!inference)
+    if constexpr (use == Use::fixed_parameters)
+      pool_.backward(view(), y_, dy_, Type::view(dx_.data(), extents_), cache_, no_gradient, device);
+    else if constexpr (use == Use::training)
       pool_.backward(view(), y_, dy_, Type::view(dx_.data(), extents_), cache_, gradient_, device);
   }
   void read_roof(const Eigen::ThreadPoolDevice& device) override {
@@ -106,7 +112,7 @@ class PoolingOf final : public Pooling {
                                                            oracle_.backward(x, dy), oracle_.magnitude(x, dy));
           !found.empty())
         return found;
-      if (sample.is_everything())
+      if (use == Use::training && sample.is_everything())
         return test::parameter_difference(test::parameters_of<T>(gradient_), oracle_.parameter_gradient(x, dy),
                                           dy, extents_);
     }

@@ -362,6 +362,35 @@ TEMPLATE_PRODUCT_TEST_CASE("results are the same bits for every number of thread
   }
 }
 
+TEMPLATE_PRODUCT_TEST_CASE("where the parameters are fixed dx is the same", "[pool][backward]", (Nchw, Nhwc),
+                           (float)) {
+  for (const Extents& e : {Extents{2, 19, 7, 7}, {2, 9, 12, 13}}) {
+    const Map<TestType> x(e, noise(55));
+    const auto check = [&](const auto& pool) {
+      const Tensor<float, 2> dy = make_rows<float>(e.n, pool.features(e.c), noise(56));
+      Tensor<float, 2> y(dy.dimensions());
+      Map<TestType> dx(e), alone(e);
+      auto cache = pool.make_cache(x.view());
+      auto gradient = ph::zeros_like(pool);
+      pool.forward(x.view(), y, cache);
+      pool.backward(x.view(), y, dy, dx.view(), cache, gradient);
+      pool.backward(x.view(), y, dy, alone.view(), cache, ph::no_gradient);
+      pool.backward(x.view(), y, dy, ph::no_gradient, cache, ph::no_gradient);  // nothing
+      for (std::size_t i = 0; i < dx.values.size(); ++i)
+        REQUIRE(std::abs(alone.values[i] - dx.values[i]) <= 1e-6f * (1 + std::abs(dx.values[i])));
+    };
+    check(ph::GlobalMaxPool{});
+    check(ph::GeneralizedMeanPool<float>(3.0f));
+    check(ph::GeneralizedMeanPool<float>(e.c, 2.7f));
+    check(ph::GeneralizedMeanPool<float>(0.3f));  // in double
+    check(ph::LogSumExpPool<float>(2.0f));
+    check(ph::AttentionPool<float>(e.c, 4));
+    check(ph::concat(ph::GeneralizedMeanPool<float>(3.0f), ph::SpatialPyramidPool({1, 2}),
+                     ph::concat(ph::GlobalAveragePool{}, ph::LogSumExpPool<float>(0.3f)),
+                     ph::concat(ph::GlobalMaxPool{})));
+  }
+}
+
 TEST_CASE("inference and single heads are the same bits on every device", "[pool][threads]") {
   const Map<Nchw<float>> x({4, 64, 60, 60}, noise(54));
   Eigen::ThreadPool pool(3);

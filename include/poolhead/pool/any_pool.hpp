@@ -223,7 +223,12 @@ class AnyPool : public PoolCalls<AnyPool<T>> {
   template <class I, class X>
   auto gradient(const X&, const Rows<const T>& y, const Rows<const T>& dy, const Cache<T>& cache,
                 AnyPool* grad) const {
-    return Backward{*this, y, dy, cache, *grad};
+    return Backward<AnyPool>{*this, y, dy, cache, grad};
+  }
+  template <class I, class X>
+  auto gradient(const X&, const Rows<const T>& y, const Rows<const T>& dy, const Cache<T>& cache,
+                const NoGradient* fixed) const {
+    return Backward<const NoGradient>{*this, y, dy, cache, fixed};
   }
 
  private:
@@ -259,11 +264,13 @@ class AnyPool : public PoolCalls<AnyPool<T>> {
     }
   };
 
+  /// G: AnyPool, or NoGradient where the parameters are fixed.
+  template <class G>
   struct Backward {
     const AnyPool& pool;
     Rows<const T> y, dy;
     const Cache<T>& cache;
-    AnyPool& grad;
+    G* grad;
 
     template <class X, class DX, class D>
     void run(const X& x, const DX& dx, bool adds, const D& device) const {
@@ -271,9 +278,14 @@ class AnyPool : public PoolCalls<AnyPool<T>> {
       pool.each(cache, [&](const auto& one, const auto& own, Index first) {
         with_head(one, x, [&]<class I>(I) {
           const Index count = one.features(x.channels());
+          const auto gradient = [&] {
+            if constexpr (std::same_as<G, AnyPool>)
+              return &std::get<std::remove_cvref_t<decltype(one)>>(grad->heads[i]);
+            else
+              return detail::gradient_of(one, grad);
+          }();
           const auto head =
-              one.template gradient<I>(x, y.columns(first, count), dy.columns(first, count), own,
-                                       &std::get<std::remove_cvref_t<decltype(one)>>(grad.heads[i]));
+              one.template gradient<I>(x, y.columns(first, count), dy.columns(first, count), own, gradient);
           if (adds || i > 0)
             detail::run_backward<I, true>(x, dx, head, device);
           else

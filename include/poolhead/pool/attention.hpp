@@ -104,7 +104,12 @@ class AttentionPool : public PoolCalls<AttentionPool<T>> {
   template <class I, class X>
   auto gradient(const X&, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 AttentionPool* grad) const {
-    return detail::AttentionBackward<AttentionPool>{*this, dy, cache, *grad};
+    return detail::AttentionBackward<AttentionPool>{*this, dy, cache, grad};
+  }
+  template <class I, class X>
+  auto gradient(const X&, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
+                const NoGradient*) const {
+    return detail::AttentionBackward<AttentionPool>{*this, dy, cache, nullptr};
   }
 
  private:

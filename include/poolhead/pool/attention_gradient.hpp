@@ -18,7 +18,7 @@ struct AttentionBackward {
   const P& pool;
   Rows<const T> dy;
   const AttentionCache& cache;
-  P& gradient;
+  P* gradient;  // null where the parameters are fixed
 
   template <class X, class DX, class D>
   void run(const X& x, const DX& dx, bool adds, const D& device) const {
@@ -37,6 +37,7 @@ struct AttentionBackward {
         for (Index n = x.batch() * block / count; n < x.batch() * (block + 1) / count; ++n)
           sample(x, dx, adds, weights, n, partial + block * size);
     });
+    if (gradient == nullptr) return;
     const double* next = partial;
     const auto add = [&](auto& tensor) {
       for (Index i = 0; i < tensor.size(); ++i) {
@@ -47,10 +48,10 @@ struct AttentionBackward {
       }
       next += tensor.size();
     };
-    add(gradient.hidden.weight);
-    add(gradient.hidden.bias);
-    add(gradient.score.weight);
-    add(gradient.score.bias);
+    add(gradient->hidden.weight);
+    add(gradient->hidden.bias);
+    add(gradient->score.weight);
+    add(gradient->score.bias);
   }
 
  private:
@@ -109,8 +110,9 @@ struct AttentionBackward {
         }
         if constexpr (!std::same_as<DX, Nowhere>) scale(static_cast<A>(weight), g, to + i * stride, channels);
       }
-      multiply_add(Strided<A>{slopes, 1, hidden}, tile.values, tile.stride, hidden_weight, channels, hidden,
-                   channels, tile.count);
+      if (gradient != nullptr)
+        multiply_add(Strided<A>{slopes, 1, hidden}, tile.values, tile.stride, hidden_weight, channels, hidden,
+                     channels, tile.count);
       if constexpr (!std::same_as<DX, Nowhere>) {
         multiply_add(Strided<A>{slopes, hidden, 1}, weights.weight, channels, to, stride, tile.count, channels,
                      hidden);

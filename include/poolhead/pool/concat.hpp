@@ -100,11 +100,17 @@ class ConcatPool : public PoolCalls<ConcatPool<Pools...>> {
       return std::get<i>(heads).template training<I>(x, y.columns(first, count), std::get<i>(cache.heads));
     });
   }
-  template <class I, class X, Scalar T>
+  /// G: ConcatPool, or NoGradient where the parameters are fixed.
+  template <class I, class X, Scalar T, class G>
   auto gradient(const X& x, const Rows<const T>& y, const Rows<const T>& dy, const Cache<T>& cache,
-                ConcatPool* grad) const {
+                G* grad) const {
     return bind(x.channels(), [&](auto i, Index first, Index count) {
-      auto* const head_grad = grad == nullptr ? nullptr : &std::get<i>(grad->heads);
+      auto* const head_grad = [&] {
+        if constexpr (std::same_as<G, ConcatPool>)
+          return grad == nullptr ? nullptr : &std::get<i>(grad->heads);
+        else
+          return detail::gradient_of(std::get<i>(heads), grad);
+      }();
       return std::get<i>(heads).template gradient<I>(x, y.columns(first, count), dy.columns(first, count),
                                                      std::get<i>(cache.heads), head_grad);
     });

@@ -6,13 +6,13 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-template <Scalar T>
+template <Scalar T, bool learns = true>
 struct GeneralizedMeanKind {
   using A = Accumulator<T>;
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   static constexpr bool averages = true;
-  static constexpr bool learnable = true;
+  static constexpr bool learnable = learns;
 
   const T* p;
   bool shared;
@@ -100,6 +100,14 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 GeneralizedMeanPool* grad) const {
     return detail::PowerGradient<Kind, X, I>{kind(), x, dy, cache.planes.data(), cache.shares.data(), &grad->p};
+  }
+  template <class I, class X>
+  auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
+                const NoGradient*) const {
+    using Fixed = detail::GeneralizedMeanKind<T, false>;
+    const Kind own = kind();
+    return detail::PowerGradient<Fixed, X, I>{
+        {own.p, own.shared, own.eps, own.exponent, own.precise}, x, dy, cache.planes.data(), nullptr, nullptr};
   }
   template <Scalar U>
   auto fold() const {

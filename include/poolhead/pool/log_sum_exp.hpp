@@ -75,7 +75,8 @@ struct LogSumExpFloatFold : FloatFold<FloatSum<false, false, simd::lanes<float>>
   }
 };
 
-template <class X, class I>
+/// learns: whether r has a gradient.
+template <class X, class I, bool learns>
 struct LogSumExpGradient {
   using T = typename X::Scalar;
   using Accumulator = poolhead::Accumulator<T>;
@@ -84,7 +85,7 @@ struct LogSumExpGradient {
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Wide = simd::Doubles<N>;
-  using Sums = WideSums<N, 1>;
+  using Sums = std::conditional_t<learns, WideSums<N, 1>, NoSums>;
 
   struct Coefficients {
     Wide scale, mark;
@@ -128,9 +129,9 @@ struct LogSumExpGradient {
     simd::short_exp2<K, N>(rate, dx);
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = simd::select(distance[k] > least, shared.float_scale * dx[k], simd::zero<V>());
-      distance[k] = dx[k] * distance[k];
+      if constexpr (learns) distance[k] = dx[k] * distance[k];
     });
-    sums.of[0] = sums.of[0] + wide_total(distance);
+    if constexpr (learns) sums.of[0] = sums.of[0] + wide_total(distance);
   }
   template <int K>
   POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
@@ -140,20 +141,24 @@ struct LogSumExpGradient {
       const Wide distance = simd::convert<double>(x[k]) - shared.mark;
       const Wide weight = shared.scale * simd::exp2(rate * distance);
       // 2^-inf times -inf is 0, as the limit is.
-      const Wide share = simd::select(weight == nothing, weight, weight * distance);
-      sums.of[0] = sums.of[0] + share;
+      [[maybe_unused]] const Wide share = simd::select(weight == nothing, weight, weight * distance);
+      if constexpr (learns) sums.of[0] = sums.of[0] + share;
       dx[k] = simd::convert<Accumulator>(weight);
     });
   }
   POOLHEAD_INLINE void collect(const ChannelLanes<Accumulator, I>& lanes, const Sums& sums, Index n,
                                Index c) const {
-    // sum w (x - y) = sum w (x - mark) - (y - mark): the weights add up to 1.
-    const Index plane = n * map.channels() + c;
-    const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), plane);
-    const Wide y = simd::convert<double>(lanes(dy.row(n) + c)) * kept.offset;
-    lanes.store(shares + plane, (sums.of[0] - y) / simd::splat<double, N>(r));
+    if constexpr (learns) {
+      // sum w (x - y) = sum w (x - mark) - (y - mark): the weights add up to 1.
+      const Index plane = n * map.channels() + c;
+      const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), plane);
+      const Wide y = simd::convert<double>(lanes(dy.row(n) + c)) * kept.offset;
+      lanes.store(shares + plane, (sums.of[0] - y) / simd::splat<double, N>(r));
+    }
   }
-  void finish() const { add_shares(shares, map.batch(), map.channels(), *parameter); }
+  void finish() const {
+    if constexpr (learns) add_shares(shares, map.batch(), map.channels(), *parameter);
+  }
 };
 
 }  // namespace detail
@@ -209,8 +214,14 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 LogSumExpPool* grad) const {
-    return detail::LogSumExpGradient<X, I>{static_cast<double>(r(0)), precise(),           x,       dy,
-                                           cache.planes.data(),       cache.shares.data(), &grad->r};
+    return detail::LogSumExpGradient<X, I, true>{static_cast<double>(r(0)), precise(),           x,       dy,
+                                                 cache.planes.data(),       cache.shares.data(), &grad->r};
+  }
+  template <class I, class X>
+  auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
+                const NoGradient*) const {
+    return detail::LogSumExpGradient<X, I, false>{static_cast<double>(r(0)), precise(), x,      dy,
+                                                  cache.planes.data(),       nullptr,   nullptr};
   }
   template <Scalar U>
   auto fold() const {
