@@ -18,9 +18,8 @@
 // Bins have no value at an element alone. They add to some rows of a block of planes at a time, channels in
 // lanes, in scratch memory that stays in a cache:
 //
-//   struct RowGradient {       // tile[s * stride + k] += dx(n, c + k, s), k < channels, s counted from row
-//   `first`
-//     template <class A>
+//   struct RowGradient {
+//     template <class A>       // tile[s * stride + k] += dx(n, c + k, s), k < channels, s = 0 in row `first`
 //     void add_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
 //   };
 #pragma once

@@ -53,7 +53,7 @@ template <int R, class T>
 }
 
 /// Up to R rows of c = start + a b, where the rows of b are contiguous, from b as it lies: for so few rows, or
-/// so few terms, that packing it would take longer. V vectors of columns at a time.
+/// so few terms, that packing it would take longer. Four vectors of columns at a time.
 template <int R, class T>
 [[gnu::noinline]] void multiply_by_rows(const Strided<T>& a, const T* b, Index b_row, T* c, Index c_row,
                                         Index columns, Index depth, const SumStart<T>& start) {
