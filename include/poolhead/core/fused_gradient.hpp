@@ -76,13 +76,15 @@ struct FusedGradient {
   template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
                           const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
-    unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
-      V one[K];
-      std::get<g>(gradients).at(shared.template of<g>(), std::get<g>(sums.of), x, position, one);
-      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = g == 0 ? one[k] : dx[k] + one[k]; });
-    });
-    if constexpr (sizeof...(Gradients) == 0)
+    if constexpr (sizeof...(Gradients) == 0) {
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = simd::zero<V>(); });
+    } else {
+      unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
+        V one[K];
+        std::get<g>(gradients).at(shared.template of<g>(), std::get<g>(sums.of), x, position, one);
+        unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = g == 0 ? one[k] : dx[k] + one[k]; });
+      });
+    }
   }
   POOLHEAD_INLINE void collect(const ChannelLanes<A, I>& lanes, const Sums& sums, Index n, Index c) const {
     [&]<std::size_t... K>(std::index_sequence<K...>) __attribute__((always_inline)) {

@@ -26,21 +26,14 @@
 
 #include "poolhead/core/blocks.hpp"
 #include "poolhead/core/buffer.hpp"
-#include "poolhead/core/coefficients.hpp"
 #include "poolhead/core/mask.hpp"
-#include "poolhead/core/walk.hpp"
+#include "poolhead/core/spread_planes.hpp"
 
 #include <tuple>
 
 namespace poolhead::inline POOLHEAD_ISA {
 
 namespace detail {
-
-/// A dx that nobody wants, where only the parameters' gradient is.
-struct Nowhere {
-  Nowhere operator+(Index) const { return {}; }
-  Nowhere& operator+=(Index) { return *this; }
-};
 
 /// How many elements of planes the channels that row gradients add to at once may have, NHWC. Whole planes stay
 /// in the second-level cache; where they leave but a short run of channels at each position, which memory is
@@ -52,9 +45,6 @@ Index most_row_elements(const FeatureShape& x) {
   constexpr Index short_run = 16 * simd::lanes<A>;
   return of_planes >= short_run * x.positions() ? of_planes : of_a_row * x.height();
 }
-
-/// From so many positions on, a plane of NCHW is worth coefficients and sums of its own.
-inline constexpr Index least_long_plane = 128;
 
 /// What one pass of backward does: G at every element, RowGradients by rows, on top of what dx holds already
 /// where it adds.
@@ -146,111 +136,6 @@ struct Spread {
     }
   }
 
-  /// Planes c .. end - 1, NCHW, of at least a vector, that are written and nothing else. The last vector of a
-  /// plane reaches back into the one before.
-  template <class X, class T>
-  POOLHEAD_INLINE void write_planes(const X& x, T* dx, Index n, Index c, Index end) const {
-    const Index size = x.positions();
-    const auto write_at = [&](const auto& shared, T* plane, Index s) __attribute__((always_inline)) {
-      typename G::Sums none;
-      const V unread[1] = {simd::zero<V>()};
-      const Position at[1] = {simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s))};
-      V value[1];
-      gradient.at(shared, none, unread, at, value);
-      simd::store(plane + s, value[0]);
-    };
-    const Index vectors = (size + N - 1) / N;
-    for (; c < end; c += N) {
-      const auto count = static_cast<int>(std::min<Index>(N, end - c));
-      const auto shared = gradient.prepare(Lanes{count}, n, c);
-      T* const planes = dx + (n * x.channels() + c) * size;
-      if (vectors <= most_short_vectors) {
-        with_number<most_short_vectors>(
-            static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-              for (int i = 0; i < count; ++i) {
-                const auto own = lane_of(shared, i);
-                unroll<number - 1>([&](auto k) __attribute__((always_inline)) {
-                  write_at(own, planes + i * size, k * N);
-                });
-                write_at(own, planes + i * size, size - N);
-              }
-            });
-      } else {
-        for (int i = 0; i < count; ++i) {
-          const auto own = lane_of(shared, i);
-          T* const plane = planes + i * size;
-          Index s = 0;
-          for (; s + 4 * N <= size; s += 4 * N)
-            unroll<4>([&](auto k) __attribute__((always_inline)) { write_at(own, plane, s + k * N); });
-          for (; s + N <= size; s += N) write_at(own, plane, s);
-          write_at(own, plane, size - N);
-        }
-      }
-    }
-  }
-
-  /// One plane of NCHW: four vectors at a time, then one by one. Lanes beyond the plane are given the value of
-  /// one inside, so that they do nothing out of the ordinary.
-  template <class T, class DX>
-  POOLHEAD_INLINE void spread_plane(const T* plane, DX dx, Index size, const typename G::Coefficients& shared,
-                                    typename G::Sums& sums) const {
-    const auto load = [](const auto* p, int count) __attribute__((always_inline)) {
-      return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
-    };
-    const auto at = [&]<int K>(Index s, const V(&x)[K], typename G::Sums& own, int count)
-        __attribute__((always_inline)) {
-      Position position[K];
-      V value[K];
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        position[k] = simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s + k * N));
-      });
-      gradient.at(shared, own, x, position, value);
-      if constexpr (!std::same_as<DX, Nowhere>) {
-        unroll<K>([&](auto k) __attribute__((always_inline)) {
-          auto* const to = dx + s + k * N;
-          if constexpr (adds) value[k] = value[k] + load(to, count);
-          if (count == N)
-            simd::store(to, value[k]);
-          else
-            simd::store_first(to, value[k], count);
-        });
-      }
-    };
-    Index s = 0;
-    for (; s + 4 * N <= size; s += 4 * N) {
-      V x[4];
-      unroll<4>([&](auto k) __attribute__((always_inline)) { x[k] = simd::load<A>(plane + s + k * N); });
-      at(s, x, sums, N);
-    }
-    for (; s < size; s += N) {
-      const auto count = static_cast<int>(std::min<Index>(N, size - s));
-      const auto inside = simd::FirstLanes<A>{count}.mask;
-      const V x[1] = {
-          simd::select(inside, load(plane + s, count), simd::splat<A, N>(static_cast<A>(plane[s])))};
-      auto own = typename G::Sums();
-      at(s, x, own, count);
-      sums.add_lanes(own, simd::convert<std::int64_t>(inside));
-    }
-  }
-
-  /// Planes c .. end - 1, NCHW: lanes are positions, which share what belongs to their plane.
-  template <class X, class DX>
-  POOLHEAD_INLINE void long_planes(const X& x, DX dx, Index n, Index c, Index end) const {
-    const Index size = x.positions();
-    for (; c < end; c += N) {
-      const auto count = static_cast<int>(std::min<Index>(N, end - c));
-      const auto shared = gradient.prepare(Lanes{count}, n, c);
-      auto sums = typename G::Sums();
-      for (int i = 0; i < count; ++i) {
-        const auto own = lane_of(shared, i);
-        auto of_plane = typename G::Sums();
-        spread_plane(x.sample(n) + (c + i) * size, dx + (n * x.channels() + c + i) * size, size, own, of_plane);
-        sums.put_total(i, of_plane);
-      }
-      gradient.collect(Lanes{count}, sums, n, c);
-    }
-  }
-
   /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients. Short ones are
   /// turned, so many positions at a time that they stay in the first-level cache, and turned back.
   template <class X, class DX>
@@ -259,10 +144,10 @@ struct Spread {
     constexpr bool writes = !std::same_as<DX, Nowhere>;
     const Index size = x.positions();
     if constexpr (!G::reads_x && !by_rows && !adds && !is_masked<X> && writes) {
-      if (size >= N) return write_planes(x, dx, n, c, end);
+      if (size >= N) return write_planes(gradient, x, dx, n, c, end);
     }
     if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
-      if (size >= least_long_plane) return long_planes(x, dx, n, c, end);
+      if (size >= least_long_plane) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
     const A* base = nullptr;

@@ -104,10 +104,8 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
                 const NoGradient*) const {
-    using Fixed = detail::GeneralizedMeanKind<T, false>;
-    const Kind own = kind();
-    return detail::PowerGradient<Fixed, X, I>{
-        {own.p, own.shared, own.eps, own.exponent, own.precise}, x, dy, cache.planes.data(), nullptr, nullptr};
+    return detail::PowerGradient<detail::GeneralizedMeanKind<T, false>, X, I>{
+        kind<false>(), x, dy, cache.planes.data(), nullptr, nullptr};
   }
   template <Scalar U>
   auto fold() const {
@@ -122,7 +120,8 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
     std::fill_n(p.data(), p.size(), value);
     check_parameters("", FeatureShape{.channels = p.size()});
   }
-  Kind kind() const {
+  template <bool learns = true>
+  detail::GeneralizedMeanKind<T, learns> kind() const {
     const bool shared = p.size() == 1;
     const int exponent = shared ? detail::small_exponent<T>(static_cast<double>(p(0))) : 0;
     bool precise = static_cast<double>(eps) < 1e-18;  // x / y could vanish in a float
