@@ -97,6 +97,23 @@ POOL_TEST("scores of any size give a weighted mean", "[pool][oracle]") {
     }
 }
 
+TEMPLATE_TEST_CASE("small scores and large ones are as exact", "[pool][oracle]", Nchw<float>, Nhwc<float>) {
+  // What float products lose of a score goes with its size, and so does what y loses.
+  for (const double size : {1.0, 10.0})
+    for (const float gain : {1.0F, 4.0F, 16.0F, 64.0F})
+      for (const auto kind : kinds<float>) {
+        CAPTURE(size, gain, kind);
+        const Map<TestType> x({2, 96, 7, 7}, noise(10, 0, size));
+        auto pool = attention<float>(96, 12, kind);
+        for (Index j = 0; j < 12; ++j) pool.score.weight(0, j) *= gain;
+        const RowTensor<float> y = pool(x.view());
+        const auto expected = AttentionOracle(pool).forward(planes_of(x));
+        for (Index n = 0; n < 2; ++n)
+          for (Index c = 0; c < 96; ++c)
+            REQUIRE(is_within(y(n, c), expected(n, c), smooth_bound<float>(expected(n, c))));
+      }
+}
+
 POOL_TEST("positions that no hidden channel answers to have no slope", "[pool][oracle]") {
   using T = typename TestType::Scalar;
   for (const auto kind : kinds<T>) {

@@ -25,7 +25,7 @@ class AttentionStream;
 ///
 /// features: C. Parameters: hidden.weight (hidden, C), hidden.bias (hidden), score.weight (1, hidden),
 /// score.bias (1); gradients are exact for x and all four. Weights are kept as logarithms, so scores of any
-/// size give a weighted mean; all arithmetic is in double. relu'(0) is 0. Ilse et al., Attention-based Deep
+/// size give a weighted mean. relu'(0) is 0. Ilse et al., Attention-based Deep
 /// Multiple Instance Learning, 2018, with ReLU; two torch.nn.Conv2d(1). T is the scalar of the feature maps.
 template <class T>
 class AttentionPool : public PoolCalls<AttentionPool<T>> {

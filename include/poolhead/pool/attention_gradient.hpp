@@ -13,6 +13,7 @@ template <class P>
 struct AttentionBackward {
   using T = typename P::ParameterScalar;
   using A = AttentionProduct<T>;
+  static constexpr int N = simd::lanes<A>;
   static constexpr Index blocks = 8;  // of samples: parameter gradients are added up in this order
 
   const P& pool;
@@ -102,11 +103,19 @@ struct AttentionBackward {
         if (!weights.softmax) slope *= log_sigmoid_slope(score);
         *score_bias += slope;
         const double* const activation = &cache.activations(n, s, 0);
-        for (Index j = 0; j < hidden; ++j) {
-          const double before = activation[j] == 0.0 ? 0.0 : slope * weights.score[j];
-          slopes[i * hidden + j] = static_cast<A>(before);
-          hidden_bias[j] += before;
-          score_weight[j] += slope * activation[j];
+        for (Index j = 0; j < hidden; j += N) {
+          const auto own = static_cast<int>(std::min<Index>(N, hidden - j));
+          const auto load = [&](const double* p) { return simd::load_array<N>(p + j, own); };
+          const auto add = [&](double* sums, const simd::Vec<double, N>& value) {
+            simd::store_first(sums + j, load(sums) + value, own);
+          };
+          const auto after = load(activation);
+          const auto wide_slope = simd::splat<double, N>(slope);
+          const auto before = simd::select(after == simd::zero<simd::Vec<double, N>>(), after,
+                                           wide_slope * load(weights.score));
+          simd::store_first(slopes + i * hidden + j, simd::convert<A>(before), own);
+          add(hidden_bias, before);
+          add(score_weight, wide_slope * after);
         }
         if constexpr (!std::same_as<DX, Nowhere>) scale(static_cast<A>(weight), g, to + i * stride, channels);
       }
@@ -123,7 +132,6 @@ struct AttentionBackward {
 
   /// to = factor * g
   static void scale(A factor, const A* g, A* to, Index size) {
-    constexpr int N = simd::lanes<A>;
     Index c = 0;
     for (; c + N <= size; c += N) simd::store(to + c, simd::splat<A, N>(factor) * simd::load<A>(g + c));
     for (; c < size; ++c) to[c] = factor * g[c];
@@ -137,9 +145,8 @@ struct AttentionBackward {
     constexpr bool turns = std::same_as<typename X::Layout, ChannelsFirst> && !is_masked<X>;
     if constexpr (turns && std::same_as<A, Accumulator<T>>) {
       if (!adds) {
-        constexpr Index N = simd::lanes<A>;
         for (Index c = 0; c < channels; c += N)
-          turn_back<N>(result + c, stride, tile.count, static_cast<int>(std::min(N, channels - c)),
+          turn_back<N>(result + c, stride, tile.count, static_cast<int>(std::min<Index>(N, channels - c)),
                        &to(n, c, begin), x.positions());
         return;
       }

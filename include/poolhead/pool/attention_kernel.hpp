@@ -1,5 +1,6 @@
 // The arithmetic of attention. Scores, slopes and sums are double, as exponentials magnify what they lose;
-// other products are of the accumulator's type within a tile.
+// products are of the accumulator's type within a tile, and of double where large scores would show the
+// difference.
 #pragma once
 
 #include "poolhead/core/product.hpp"
@@ -76,31 +77,32 @@ struct WeightedMean {
   }
 };
 
-/// The parameters of a pool in its accumulator's type, in memory of the calling thread.
+/// The parameters of a pool, in memory of the calling thread where they are not the pool's own.
 template <class P>
 struct AttentionWeights {
-  using A = AttentionProduct<typename P::ParameterScalar>;
+  using T = typename P::ParameterScalar;
+  using F = Accumulator<T>;
+  static constexpr Index N = simd::lanes<F>;
 
   Index channels;
   Index hidden;
   bool softmax;
-  const A* weight;           // (hidden, C)
-  const double* transposed;  // (C, hidden)
-  const double* bias;        // (hidden)
-  const double* score;       // (hidden)
+  const F* weight;      // (hidden, C)
+  const F* transposed;  // (C, row): rows of whole vectors
+  Index row;
+  const double* bias;   // (hidden)
+  const double* score;  // (hidden)
   double score_bias;
+  double gain;  // sqrt(sum over units of score^2 |weight|^2)
 
   explicit AttentionWeights(const P& pool)
       : channels(pool.hidden.weight.dimension(1)),
         hidden(pool.hidden.weight.dimension(0)),
         softmax(pool.kind == P::softmax),
+        weight(as_products(pool.hidden.weight)),
+        row((hidden + N - 1) / N * N),
         score_bias(static_cast<double>(pool.score.bias(0))) {
-    A* const rows = workspace<AttentionWeights, A>(hidden * channels);
-    double* next = workspace<P, double>(hidden * channels + 2 * hidden);
-    for (Index i = 0; i < hidden * channels; ++i)
-      rows[i] =
-          static_cast<A>(static_cast<Accumulator<typename P::ParameterScalar>>(pool.hidden.weight.data()[i]));
-    weight = rows;
+    double* next = workspace<P, double>(2 * hidden);
     const auto copy = [&](const auto& tensor) {
       double* const to = next;
       for (Index i = 0; i < hidden; ++i) to[i] = static_cast<double>(tensor.data()[i]);
@@ -109,9 +111,16 @@ struct AttentionWeights {
     };
     bias = copy(pool.hidden.bias);
     score = copy(pool.score.weight);
+    struct Transposed;
+    F* const columns = workspace<Transposed, F>(channels * row);
+    for (Index j = 0; j < hidden; j += N)
+      turn_planes(weight + j * channels, channels, channels, static_cast<int>(std::min(N, hidden - j)),
+                  columns + j, row);
+    transposed = columns;
+    double squares = 0.0;
     for (Index j = 0; j < hidden; ++j)
-      for (Index c = 0; c < channels; ++c) next[c * hidden + j] = static_cast<double>(weight[j * channels + c]);
-    transposed = next;
+      squares += score[j] * score[j] * static_cast<double>(square(weight + j * channels, channels));
+    gain = std::sqrt(squares);
   }
 
   /// What one sample is worth to a thread: its products, counted as memory traffic.
@@ -124,25 +133,35 @@ struct AttentionWeights {
   template <class X>
   void accumulate(const X& x, Index n, const WeightedMean<double>& mean, AttentionCache* cache) const {
     struct Activations;
-    constexpr Index most = AttentionTile<A>::most;
+    constexpr Index most = AttentionTile<F>::most;
     double* const activations = workspace<Activations, double>(most * hidden);
-    AttentionTile<A> tile;
+    const double* wide = nullptr;
+    AttentionTile<F> tile;
     each_tile(x, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
       for (Index i = 0; i < tile.count; ++i) std::copy_n(bias, hidden, activations + i * hidden);
-      multiply_add(Strided<A>{tile.values, tile.stride, 1}, transposed, hidden, activations, hidden, tile.count,
-                   hidden, channels);
+      const auto multiply = [&](const auto* columns, Index stride) {
+        multiply_add(Strided<F>{tile.values, tile.stride, 1}, columns, stride, activations, hidden, tile.count,
+                     hidden, channels);
+      };
+      const bool ordinary = is_ordinary(tile);
+      if (ordinary) {
+        multiply(transposed, row);
+      } else {
+        if (wide == nullptr) wide = wide_columns();
+        multiply(wide, hidden);
+      }
       double weights[most];
       double largest = mean.largest();
       for (Index i = 0; i < tile.count; ++i) {
-        double* const row = activations + i * hidden;
-        for (Index j = 0; j < hidden; ++j) row[j] = row[j] <= 0.0 ? 0.0 : row[j];  // a NaN stays
-        const double value = dot(row, score, hidden) + score_bias;
+        double* const own = activations + i * hidden;
+        for (Index j = 0; j < hidden; ++j) own[j] = own[j] <= 0.0 ? 0.0 : own[j];  // a NaN stays
+        const double value = dot(own, score, hidden) + score_bias;
         weights[i] = softmax ? value : log_sigmoid(value);
         if (weights[i] > largest) largest = weights[i];
         if (cache != nullptr) {
           cache->score(n, tile.positions[i]) = value;
-          std::copy_n(row, hidden, &cache->activations(n, tile.positions[i], 0));
+          std::copy_n(own, hidden, &cache->activations(n, tile.positions[i], 0));
         }
       }
       if (largest > mean.largest())
@@ -151,8 +170,44 @@ struct AttentionWeights {
         weights[i] = std::exp(weights[i] - mean.largest());
         mean.numbers[1] += weights[i];
       }
-      tile.add_mean(weights, mean.sums(), channels);
+      // 16-bit numbers show that the slopes of a sample's scores cancel, as far as y is the mean of these
+      // weights.
+      if (ordinary && sizeof(T) != 2)
+        tile.template add_mean<F>(weights, mean.sums(), channels);
+      else
+        tile.template add_mean<double>(weights, mean.sums(), channels);
     });
+  }
+
+ private:
+  /// What products of floats lose of a score is about an ulp of gain |x_s| / sqrt(C), and y loses as much times
+  /// the elements' size. Above this many ulps of 1 the products are double.
+  static constexpr double most_lost = 4.0;
+
+  bool is_ordinary(const AttentionTile<F>& tile) const {
+    if constexpr (std::same_as<F, double>) return true;
+    F largest = 0;
+    bool finite = true;
+    for (Index i = 0; i < tile.count; ++i) {
+      const F size = square(tile.values + i * tile.stride, channels);
+      finite = finite && size <= std::numeric_limits<F>::max();
+      largest = std::max(largest, size);
+    }
+    return finite && gain * static_cast<double>(largest) <= most_lost * static_cast<double>(channels);
+  }
+
+  static const F* as_products(const Eigen::Tensor<T, 2, Eigen::RowMajor>& tensor) {
+    if constexpr (std::same_as<F, T>) return tensor.data();
+    F* const to = workspace<AttentionWeights, F>(tensor.size());
+    for (Index i = 0; i < tensor.size(); ++i) to[i] = static_cast<F>(tensor.data()[i]);
+    return to;
+  }
+  const double* wide_columns() const {
+    struct Wide;
+    double* const to = workspace<Wide, double>(channels * hidden);
+    for (Index j = 0; j < hidden; ++j)
+      for (Index c = 0; c < channels; ++c) to[c * hidden + j] = static_cast<double>(weight[j * channels + c]);
+    return to;
   }
 };
 

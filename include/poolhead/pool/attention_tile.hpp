@@ -21,8 +21,11 @@ struct AttentionTile {
 
   /// How many positions of so many channels stay in a cache.
   static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels, 16, most); }
-  /// The length of a row, whole vectors.
-  static Index padded(Index channels) { return (channels + N - 1) / N * N; }
+  /// The length of a row: whole vectors, and a line more, as rows a power of 2 apart would share a few sets of
+  /// the first-level cache.
+  static Index padded(Index channels) {
+    return (channels + N - 1) / N * N + 64 / static_cast<Index>(sizeof(A));
+  }
 
   /// Takes the valid ones of positions begin .. end - 1.
   template <class X>
@@ -54,39 +57,46 @@ struct AttentionTile {
     }
   }
 
-  /// sums[c] += sum over positions of weights[i] x(i, c).
+  /// sums[c] += sum over positions of weights[i] x(i, c), in Sum; floats are added to the doubles together.
+  template <class Sum>
   void add_mean(const double* weights, double* sums, Index channels) const {
+    using V = simd::Vec<Sum, N>;
+    V factor[most];
+    for (Index i = 0; i < count; ++i) factor[i] = simd::splat<Sum, N>(static_cast<Sum>(weights[i]));
     const auto add = [&](auto vectors, Index c, int lanes) __attribute__((always_inline)) {
-      constexpr int V = vectors;
-      simd::Vec<double, N> own[V];
-      unroll<V>([&](auto v)
-                    __attribute__((always_inline)) { own[v] = simd::load_array<N>(sums + c + v * N, lanes); });
+      constexpr int K = vectors;
+      V own[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) { own[k] = simd::zero<V>(); });
       for (Index i = 0; i < count; ++i) {
-        const auto weight = simd::splat<double, N>(weights[i]);
-        unroll<V>([&](auto v) __attribute__((always_inline)) {
-          const A* const p = values + i * stride + c + v * N;
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          const A* const p = values + i * stride + c + k * N;
           const auto x = lanes == N ? simd::load<A>(p) : simd::load_first<A>(p, lanes);
-          own[v] = simd::multiply_add(weight, simd::convert<double>(x), own[v]);
+          own[k] = simd::multiply_add(factor[i], simd::convert<Sum>(x), own[k]);
         });
       }
-      unroll<V>([&](auto v)
-                    __attribute__((always_inline)) { simd::store_first(sums + c + v * N, own[v], lanes); });
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        double* const p = sums + c + k * N;
+        simd::store_first(p, simd::load_array<N>(p, lanes) + simd::convert<double>(own[k]), lanes);
+      });
     };
+    constexpr int together = V::split ? 4 : 8;
     Index c = 0;
-    for (; c + 4 * N <= channels; c += 4 * N) add(std::integral_constant<int, 4>{}, c, N);
+    for (; c + together * N <= channels; c += together * N) add(std::integral_constant<int, together>{}, c, N);
     for (; c < channels; c += N)
       add(std::integral_constant<int, 1>{}, c, static_cast<int>(std::min<Index>(N, channels - c)));
   }
 };
 
-/// The type of products. The terms of a 16-bit gradient may cancel to less than floats keep.
+/// The type of products.
 template <Scalar T>
-using AttentionProduct = std::conditional_t<sizeof(T) == 2, double, Accumulator<T>>;
+using AttentionProduct = Accumulator<T>;
 
 /// f(begin, end) for tiles of the positions of x.
 template <class X, class F>
 void each_tile(const X& x, const F& f) {
-  const Index step = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(x.channels());
+  const Index most = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(x.channels());
+  const Index tiles = (x.positions() + most - 1) / most;
+  const Index step = (x.positions() + tiles - 1) / tiles;
   for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
 }
 
