@@ -3,61 +3,77 @@
 
 #include "poolhead/core/reduce.hpp"
 
-#include <tuple>
-
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
+
+struct NoState {
+  POOLHEAD_INLINE static NoState zip(const auto&, const NoState&, const NoState&) { return {}; }
+};
+
+/// The state of a reduction and those of the others. (No tuple: what is returned is built where it stays.)
+template <class S, class Others>
+struct FusedState {
+  static constexpr bool widens = detail::widens<S> || detail::widens<Others>;
+
+  S first;
+  [[no_unique_address]] Others others;
+
+  template <class F>
+  POOLHEAD_INLINE static FusedState zip(const F& f, const FusedState& a, const FusedState& b) {
+    return {S::zip(f, a.first, b.first), Others::zip(f, a.others, b.others)};
+  }
+  POOLHEAD_INLINE FusedState<Widened<S>, Widened<Others>> widened() const {
+    return {detail::widened(first), detail::widened(others)};
+  }
+};
 
 /// Reductions that walk together.
 template <class... Reductions>
 struct FusedReduction {
-  using First = std::tuple_element_t<0, std::tuple<Reductions...>>;
-  using Accumulator = typename First::Accumulator;
-  using PositionLane = typename First::PositionLane;
-  static constexpr int N = simd::lanes<Accumulator>;
-  static constexpr auto heads = std::index_sequence_for<Reductions...>{};
-  static constexpr bool is_light = (detail::is_light<Reductions> && ...);
-  using V = simd::Vec<Accumulator, N>;
+  static constexpr bool is_light = true;
+  using State = NoState;
 
-  struct State {
-    std::tuple<typename Reductions::State...> of;
+  static FusedReduction make() { return {}; }
+  POOLHEAD_INLINE State identity(const auto&, Index, Index) const { return {}; }
+  POOLHEAD_INLINE void accumulate(State&, const auto&, const auto&, const auto&) const {}
+  POOLHEAD_INLINE State merge(const State&, const State&) const { return {}; }
+  POOLHEAD_INLINE void finish(const State&, Index, Index, int) const {}
+};
+template <class R, class... Rest>
+struct FusedReduction<R, Rest...> {
+  using Others = FusedReduction<Rest...>;
+  using Accumulator = typename R::Accumulator;
+  using PositionLane = typename R::PositionLane;
+  using State = FusedState<typename R::State, typename Others::State>;
+  using ShortState = FusedState<detail::ShortState<R>, detail::ShortState<Others>>;
+  static constexpr bool is_light = detail::is_light<R> && detail::is_light<Others>;
 
-    template <class F>
-    static State zip(const F& f, const State& a, const State& b) {
-      return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-        return State{{Reductions::State::zip(f, std::get<I>(a.of), std::get<I>(b.of))...}};
-      }
-      (heads);
-    }
-  };
+  R first;
+  [[no_unique_address]] Others others;
 
-  std::tuple<Reductions...> reductions;
-
+  static FusedReduction make(const R& reduction, const Rest&... rest) {
+    return {reduction, Others::make(rest...)};
+  }
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes& lanes, Index n, Index c) const {
-    return std::apply(
-        [&](const auto&... r) __attribute__((always_inline)) { return State{{r.identity(lanes, n, c)...}}; },
-        reductions);
+    return {first.identity(lanes, n, c), others.identity(lanes, n, c)};
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<PositionLane, N>& positions,
-                                  const Valid& valid) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (std::get<I>(reductions).accumulate(std::get<I>(state.of), x, positions, valid), ...);
-    }
-    (heads);
+  template <class Lanes>
+  POOLHEAD_INLINE ShortState short_identity(const Lanes& lanes, Index n, Index c) const {
+    return {detail::short_identity(first, lanes, n, c), detail::short_identity(others, lanes, n, c)};
   }
-  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
-    return [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      return State{{std::get<I>(reductions).merge(std::get<I>(a.of), std::get<I>(b.of))...}};
-    }
-    (heads);
+  template <class S, class Vectors, class At, class Valid>
+  POOLHEAD_INLINE void accumulate(S& state, const Vectors& x, const At& positions, const Valid& valid) const {
+    first.accumulate(state.first, x, positions, valid);
+    others.accumulate(state.others, x, positions, valid);
+  }
+  template <class S>
+  POOLHEAD_INLINE S merge(const S& a, const S& b) const {
+    return {first.merge(a.first, b.first), others.merge(a.others, b.others)};
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-      (std::get<I>(reductions).finish(std::get<I>(state.of), n, c, count), ...);
-    }
-    (heads);
+    first.finish(state.first, n, c, count);
+    others.finish(state.others, n, c, count);
   }
 };
 

@@ -110,7 +110,7 @@ void run_forward(const X& x, const H& head, const D& device) {
               if constexpr (sizeof...(R) == 1) {
                 (reduce(reduction, x, n, c, last), ...);
               } else if constexpr (any_reduction) {
-                reduce(FusedReduction<R...>{{reduction...}}, x, n, c, last);
+                reduce(FusedReduction<R...>::make(reduction...), x, n, c, last);
               }
               std::apply([&](const auto&... blocks_of) { (blocks_of.reduce_block(x, n, c, last), ...); },
                          block_heads);

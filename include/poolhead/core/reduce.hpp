@@ -27,7 +27,10 @@
 //     void accumulate(State&, const Vec (&x)[K]) const;
 //
 // A reduction of a few instructions says `static constexpr bool is_light = true`: short planes of NCHW are then
-// unrolled for it.
+// unrolled for it. It may have a narrower state for these,
+//     using ShortState = ...;                          // of one plane
+//     ShortState short_identity(const Lanes& lanes, Index n, Index c) const;
+// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
 //
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
 // lanes of N planes are merged together, in log2 N rounds that halve their number, until a lane is a channel
@@ -68,6 +71,47 @@ inline constexpr bool is_light = requires {
   requires R::is_light;
 };
 
+template <class R>
+struct ShortStateOf {
+  using Type = typename R::State;
+};
+template <class R>
+requires requires { typename R::ShortState; }
+struct ShortStateOf<R> {
+  using Type = typename R::ShortState;
+};
+template <class R>
+using ShortState = typename ShortStateOf<R>::Type;
+
+/// The state of a short plane that has seen nothing.
+template <class R, class Lanes>
+POOLHEAD_INLINE ShortState<R> short_identity(const R& reduction, const Lanes& lanes, Index n, Index c) {
+  if constexpr (requires { typename R::ShortState; })
+    return reduction.short_identity(lanes, n, c);
+  else
+    return reduction.identity(lanes, n, c);
+}
+/// Whether a state is a short plane's, that becomes another.
+template <class State>
+inline constexpr bool widens = requires {
+  requires State::widens;
+};
+template <class State>
+POOLHEAD_INLINE auto widened(const State& state) {
+  if constexpr (widens<State>)
+    return state.widened();
+  else
+    return state;
+}
+template <class State>
+using Widened = decltype(widened(std::declval<State>()));
+
+/// From here on, planes take turns: memory answers several streams faster than one. What is read of each at a
+/// time is whole groups of four vectors, so that no sum depends on it.
+inline constexpr Index long_plane = 1024;
+template <class A>
+inline constexpr Index plane_step = 16 * simd::lanes<A>;
+
 /// How many elements of all planes of a sample are scanned before they are accumulated, NHWC: they stay in the
 /// second-level cache.
 inline constexpr Index scanned_elements = 65536;
@@ -90,7 +134,7 @@ POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, co
 
 /// Folds a plane of that many vectors, the last of them in its `last` lanes.
 template <int vectors, class R, class T>
-POOLHEAD_INLINE void reduce_short(const R& reduction, typename R::State& state, const T* plane,
+POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, const T* plane,
                                   const simd::FirstLanes<typename R::Accumulator>& last) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
@@ -114,20 +158,30 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, typename R::State& state, 
 
 /// Merges the lanes of states[0 .. 2 H - 1] until lane i of the answer holds all of states[i].
 template <int H, class State, class Merge>
-POOLHEAD_INLINE State merge_lanes(State* states, const Merge& merge) {
+POOLHEAD_INLINE auto merge_lanes(State* states, const Merge& merge) {
   const auto lower = [](const auto& p, const auto& q) __attribute__((always_inline)) {
     return simd::lower<H>(p, q);
   };
   const auto upper = [](const auto& p, const auto& q) __attribute__((always_inline)) {
     return simd::upper<H>(p, q);
   };
-  for (int i = 0; i < H; ++i) {
-    states[i] = merge(State::zip(lower, states[i], states[i + H]), State::zip(upper, states[i], states[i + H]));
+  const auto round = [&](int i) __attribute__((always_inline)) {
+    return merge(State::zip(lower, states[i], states[i + H]), State::zip(upper, states[i], states[i + H]));
+  };
+  const auto merge_on = [&](auto* merged) __attribute__((always_inline)) {
+    if constexpr (H == 1)
+      return merged[0];
+    else
+      return merge_lanes<H / 2>(merged, merge);
+  };
+  if constexpr (H == 2 && widens<State>) {
+    Widened<State> merged[H];
+    for (int i = 0; i < H; ++i) merged[i] = round(i).widened();
+    return merge_on(merged);
+  } else {
+    for (int i = 0; i < H; ++i) states[i] = round(i);
+    return merge_on(states);
   }
-  if constexpr (H == 1)
-    return states[0];
-  else
-    return merge_lanes<H / 2>(states, merge);
 }
 
 /// One part of some planes, walk(f) being their positions: their largest first, then the sums relative to that.
@@ -163,20 +217,27 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
   return state;
 }
 
-/// states[i] = what fold(state, plane) makes of plane c + i of sample n, i < count <= N, NCHW.
-template <class R, class X, class Fold>
-POOLHEAD_INLINE void fold_planes(const R& reduction, const X& x, Index n, Index c, int count,
-                                 typename R::State* states, const Fold& fold) {
+/// What fold(state, plane, begin, end) makes of planes c .. c + count - 1 (count <= N) of sample n, NCHW,
+/// `step` positions at a time in each of them, lane by lane; identity(lane, c) is the state of a plane before.
+template <class R, class X, class Identity, class Fold>
+POOLHEAD_INLINE auto fold_planes(const R& reduction, const X& x, Index n, Index c, int count, Index step,
+                                 const Identity& identity, const Fold& fold) {
   using Lane = SharedLane<typename R::Accumulator, typename R::PositionLane>;
   constexpr int N = reduction_lanes<R>;
   const Index positions = x.positions();
   const auto* const planes = x.sample(n) + c * positions;
-  for (int i = 0; i < N; ++i) {
-    // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-    auto state = reduction.identity(Lane{}, n, c + std::min(i, count - 1));
-    if (i < count) fold(state, planes + i * positions);
-    states[i] = state;  // until here in registers
+  decltype(identity(Lane{}, c)) states[N];
+  for (Index begin = 0; begin < positions; begin += step) {
+    for (int i = 0; i < N; ++i) {
+      // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
+      auto state = begin == 0 ? identity(Lane{}, c + std::min(i, count - 1)) : states[i];
+      if (i < count) fold(state, planes + i * positions, begin, std::min(begin + step, positions));
+      states[i] = state;  // until here in registers
+    }
   }
+  return merge_lanes<N / 2>(
+      states, [&](const auto& a, const auto& b)
+                  __attribute__((always_inline)) { return reduction.merge(a, b); });
 }
 
 // The two functions that follow are not inlined: each device and each block of code that calls a pool would
@@ -186,7 +247,6 @@ POOLHEAD_INLINE void fold_planes(const R& reduction, const X& x, Index n, Index 
 template <class R, class X>
 [[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, Index n, Index c, Index end) {
   using A = typename R::Accumulator;
-  using State = typename R::State;
   constexpr Index N = reduction_lanes<R>;
   const Index positions = x.positions();
   [[maybe_unused]] const auto last = last_lanes<A>(positions);
@@ -198,29 +258,30 @@ template <class R, class X>
     if constexpr (scans<R>) {
       reduction.finish(scan_turned(reduction, x, n, c, count, tile), n, c, count);
     } else {
-      State states[N];
       const Index vectors = (positions + N - 1) / N;
       if (is_light<R> && !is_masked<X> && vectors <= most_short_vectors) {
         if constexpr (is_light<R> && !is_masked<X>)
           with_number<most_short_vectors>(
               static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-                fold_planes(
-                    reduction, x, n, c, count,
-                    states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
-                      reduce_short<number>(reduction, state, plane, last);
+                const auto state = fold_planes(
+                    reduction, x, n, c, count, positions,
+                    [&](const auto& lane, Index own)
+                        __attribute__((always_inline)) { return short_identity(reduction, lane, n, own); },
+                    [&](auto& folded, const auto* plane, Index, Index) __attribute__((always_inline)) {
+                      reduce_short<number>(reduction, folded, plane, last);
                     });
+                reduction.finish(state, n, c, count);
               });
       } else {
-        fold_planes(
-            reduction, x, n, c, count,
-            states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
-              reduce_run<is_masked<X>>(reduction, state, plane, 0, positions, last, mask);
+        const auto state = fold_planes(
+            reduction, x, n, c, count, positions < long_plane ? positions : plane_step<A>,
+            [&](const auto& lane, Index own)
+                __attribute__((always_inline)) { return reduction.identity(lane, n, own); },
+            [&](auto& folded, const auto* plane, Index begin, Index end) __attribute__((always_inline)) {
+              reduce_run<is_masked<X>>(reduction, folded, plane, begin, end, last, mask);
             });
+        reduction.finish(state, n, c, count);
       }
-      reduction.finish(merge_lanes<N / 2>(
-                           states, [&](const State& a, const State& b)
-                                       __attribute__((always_inline)) { return reduction.merge(a, b); }),
-                       n, c, count);
     }
   }
 }

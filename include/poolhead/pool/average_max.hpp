@@ -19,13 +19,13 @@ struct AverageMaxReduction : FusedReduction<AverageReduction<X, Rows<typename X:
   using typename Fused::State;
 
   AverageMaxReduction(const X& x, const Rows<T>& y, const Argmax& argmax)
-      : Fused{{Average(x, y, whole_plane(x.shape())), Max(x, y, argmax)}} {}
+      : Fused(Fused::make(Average(x, y, whole_plane(x.shape())), Max(x, y, argmax))) {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
-    const auto half = simd::splat<A, Fused::N>(A(0.5));
-    const auto& max = std::get<1>(this->reductions);
-    const auto mean = std::get<0>(this->reductions).mean(std::get<0>(state.of), n, c, count);
-    put(max.y, n, c, mean * half + max.located(std::get<1>(state.of), n, c, count) * half, count);
+    const auto half = simd::splat<A, simd::lanes<A>>(A(0.5));
+    const auto& max = this->others.first;
+    const auto mean = this->first.mean(state.first, n, c, count);
+    put(max.y, n, c, mean * half + max.located(state.others.first, n, c, count) * half, count);
   }
 };
 

@@ -47,8 +47,9 @@ struct AverageFold {
       }
     }
   }
-  POOLHEAD_INLINE State merge(const State& a, const State& b) const {
-    State merged = a;
+  template <class S>
+  POOLHEAD_INLINE S merge(const S& a, const S& b) const {
+    S merged = a;
     merged.add(b);
     return merged;
   }
@@ -74,6 +75,21 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   X map;
   Y y;
   Window window;
+
+  using ShortState = std::conditional_t<std::same_as<A, float>, ShortSum<N>, State>;
+  using Fold::accumulate;
+
+  template <class Lanes>
+  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
+    return ShortState::zero();
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(ShortSum<N>& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    V value[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) { value[k] = valid.or_zero(k, x[k]); });
+    state.add(value);
+  }
 
   AverageReduction(const X& x, const Y& output, const Window& part)
       : Fold{part.size() >= 1024}, map(x), y(output), window(part) {}

@@ -155,6 +155,8 @@ struct ProductReduction {
   using Wide = simd::Doubles<N>;
   using State = WideSum<float, N>;
 
+  using ShortState = ShortSum<N>;
+
   Kind kind;
   double positions;
   Exponentials exponentials;
@@ -163,20 +165,23 @@ struct ProductReduction {
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
     return State::zero();
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
-                                  const Valid& valid) const {
+  template <class Lanes>
+  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
+    return ShortState::zero();
+  }
+  template <class S, int K, class Valid>
+  POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
     V power[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       power[k] = valid.select(k, small_power<exponent>(kind.base(x[k])), simd::zero<V>());
     });
-    if constexpr (K == 4)
-      power[0] = (power[0] + power[1]) + (power[2] + power[3]);
+    if constexpr (std::same_as<S, ShortState>)
+      state.add(power);
     else
-      unroll<K - 1>([&](auto k) __attribute__((always_inline)) { power[0] = power[0] + power[k + 1]; });
-    state.add(simd::convert<double>(power[0]));
+      state.add(wide_total(power));
   }
-  POOLHEAD_INLINE State merge(State a, const State& b) const {
+  template <class S>
+  POOLHEAD_INLINE S merge(S a, const S& b) const {
     a.add(b);
     return a;
   }
