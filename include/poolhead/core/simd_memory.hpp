@@ -252,6 +252,31 @@ POOLHEAD_INLINE Vec<T, N> load_array(const T* p, int count) {
     return {detail::load_first_raw<typename Vec<T, N>::Raw>(p, count)};
 }
 
+/// The bits of as many T as a register holds.
+template <class T>
+using BitsOf = Vec<IntOf<T>, lanes<IntOf<T>>>;
+
+template <class T>
+POOLHEAD_INLINE BitsOf<T> splat_bits(T value) {
+  return splat<IntOf<T>, lanes<IntOf<T>>>(Eigen::numext::bit_cast<IntOf<T>>(value));
+}
+template <class T>
+POOLHEAD_INLINE BitsOf<T> load_bits(const T* p) {
+  BitsOf<T> out;
+  std::memcpy(&out.raw, p, sizeof out.raw);
+  return out;
+}
+template <class T, class I, int N>
+POOLHEAD_INLINE void store_bits(T* p, const Vec<I, N>& bits) {
+  static_assert(sizeof(T) == sizeof(I));
+  if constexpr (Vec<I, N>::split) {
+    store_bits(p, bits.lo);
+    store_bits(p + N / 2, bits.hi);
+  } else {
+    std::memcpy(static_cast<void*>(p), &bits.raw, sizeof bits.raw);
+  }
+}
+
 /// The lanes whose byte among the first count (0 .. N) at p is not 0.
 template <class A>
 POOLHEAD_INLINE Mask<A, lanes<A>> load_mask(const unsigned char* p, int count) {

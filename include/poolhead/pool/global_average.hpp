@@ -119,6 +119,7 @@ struct AverageGradient {
   using Accumulator = poolhead::Accumulator<T>;
   using PositionLane = I;
   static constexpr bool reads_x = false;
+  static constexpr int peaks = 0;
   static constexpr int N = simd::lanes<Accumulator>;
   using Coefficients = simd::Vec<Accumulator, N>;
   using Sums = NoSums;
@@ -135,6 +136,8 @@ struct AverageGradient {
                           const simd::Vec<I, N> (&)[K], Coefficients (&dx)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = share; });
   }
+  template <class F>
+  POOLHEAD_INLINE void each_peak(const Coefficients&, const F&) const {}
   void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };
