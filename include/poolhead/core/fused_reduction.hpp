@@ -17,6 +17,7 @@ struct FusedReduction {
   static constexpr int N = simd::lanes<Accumulator>;
   static constexpr auto heads = std::index_sequence_for<Reductions...>{};
   static constexpr bool is_light = (detail::is_light<Reductions> && ...);
+  static constexpr bool any_order = (detail::any_order<Reductions> && ...);
   using V = simd::Vec<Accumulator, N>;
 
   struct State {

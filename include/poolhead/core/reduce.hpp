@@ -26,6 +26,9 @@
 //     void raise(State&, const Top&) const;                         // no x until the next raise is larger
 //     void accumulate(State&, const Vec (&x)[K]) const;
 //
+// Where lanes may stand for other channels than in identity and finish (NHWC), and elements come in any order
+// and without positions (NCHW), it says `static constexpr bool any_order = true`.
+//
 // A reduction of a few instructions says `static constexpr bool is_light = true`: short planes of NCHW are then
 // unrolled for it.
 //
@@ -37,6 +40,7 @@
 
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/mask.hpp"
+#include "poolhead/core/reduce_pairs.hpp"
 #include "poolhead/core/tile.hpp"
 #include "poolhead/core/walk.hpp"
 
@@ -179,6 +183,47 @@ POOLHEAD_INLINE void fold_planes(const R& reduction, const X& x, Index n, Index 
   }
 }
 
+/// states[i] = plane c + i of sample n, i < count <= N, NCHW.
+template <class R, class X>
+POOLHEAD_INLINE void fold_whole_planes(const R& reduction, const X& x, Index n, Index c, int count,
+                                       const simd::FirstLanes<typename R::Accumulator>& last,
+                                       typename R::State* states) {
+  using State = typename R::State;
+  constexpr Index N = reduction_lanes<R>;
+  const Index positions = x.positions();
+  const Index vectors = (positions + N - 1) / N;
+  if constexpr (any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>) {
+    if (positions >= 2 * N) {
+      const LastPairLanes<typename X::Scalar, typename R::Accumulator> last_pair(positions);
+      const auto fold = [&](auto number) __attribute__((always_inline)) {
+        fold_planes(
+            reduction, x, n, c, count,
+            states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+              reduce_pairs<number>(reduction, state, plane, positions, last_pair);
+            });
+      };
+      if (is_light<R> && vectors <= most_short_vectors)
+        return with_number<most_short_vectors / 2>(static_cast<int>((vectors + 1) / 2), fold);
+      return fold(std::integral_constant<int, 0>{});
+    }
+  } else if constexpr (is_light<R> && !is_masked<X>) {
+    if (vectors <= most_short_vectors)
+      return with_number<most_short_vectors>(
+          static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+            fold_planes(
+                reduction, x, n, c, count,
+                states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+                  reduce_short<number>(reduction, state, plane, last);
+                });
+          });
+  }
+  const unsigned char* const mask = mask_row(x, n);
+  fold_planes(
+      reduction, x, n, c, count, states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
+        reduce_run<is_masked<X>>(reduction, state, plane, 0, positions, last, mask);
+      });
+}
+
 // The two functions that follow are not inlined: each device and each block of code that calls a pool would
 // have a copy of its own.
 
@@ -190,7 +235,6 @@ template <class R, class X>
   constexpr Index N = reduction_lanes<R>;
   const Index positions = x.positions();
   [[maybe_unused]] const auto last = last_lanes<A>(positions);
-  [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
   struct Tile;
   [[maybe_unused]] A* const tile = scans<R> ? workspace<Tile, A>(turned_positions<A> * N) : nullptr;
   for (; c < end; c += N) {
@@ -199,24 +243,7 @@ template <class R, class X>
       reduction.finish(scan_turned(reduction, x, n, c, count, tile), n, c, count);
     } else {
       State states[N];
-      const Index vectors = (positions + N - 1) / N;
-      if (is_light<R> && !is_masked<X> && vectors <= most_short_vectors) {
-        if constexpr (is_light<R> && !is_masked<X>)
-          with_number<most_short_vectors>(
-              static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-                fold_planes(
-                    reduction, x, n, c, count,
-                    states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
-                      reduce_short<number>(reduction, state, plane, last);
-                    });
-              });
-      } else {
-        fold_planes(
-            reduction, x, n, c, count,
-            states, [&](State & state, const auto* plane) __attribute__((always_inline)) {
-              reduce_run<is_masked<X>>(reduction, state, plane, 0, positions, last, mask);
-            });
-      }
+      fold_whole_planes(reduction, x, n, c, count, last, states);
       reduction.finish(merge_lanes<N / 2>(
                            states, [&](const State& a, const State& b)
                                        __attribute__((always_inline)) { return reduction.merge(a, b); }),
@@ -239,7 +266,8 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v)
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
-    walk_rows<is_masked<X>, A>(x.sample(n) + c, channels, x.channels(), from, to, mask_row(x, n), f);
+    walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
+                                                    mask_row(x, n), f);
   };
   const Index last = x.positions();
   if constexpr (scans<R>) {
@@ -256,6 +284,7 @@ template <class R, class X>
           reduction.accumulate(states[v], group, at, valid);
         });
   }
+  if constexpr (has_row_pairs<R, X>) order_states(states, channels / N);
   for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }
 

@@ -16,6 +16,7 @@ struct AverageFold {
   using Accumulator = A;
   using PositionLane = I;
   static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   using State = WideSum<A, N>;
@@ -76,7 +77,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   Window window;
 
   AverageReduction(const X& x, const Y& output, const Window& part)
-      : Fold{part.size() >= 1024}, map(x), y(output), window(part) {}
+      : Fold{part.size() >= 1024 && sizeof(T) > 2}, map(x), y(output), window(part) {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, mean(state, n, c, count), count);
