@@ -44,6 +44,12 @@ struct FusedGradient {
   using Accumulator = A;
   using PositionLane = I;
   static constexpr bool reads_x = (false || ... || Gradients::reads_x);
+  static constexpr int peaks = [] {
+    if constexpr (reads_x)
+      return 0;
+    else
+      return (0 + ... + Gradients::peaks);
+  }();
   static constexpr int N = simd::lanes<A>;
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;
@@ -91,6 +97,12 @@ struct FusedGradient {
       (std::get<K>(gradients).collect(lanes, std::get<K>(sums.of), n, c), ...);
     }
     (heads);
+  }
+  template <class F>
+  POOLHEAD_INLINE void each_peak(const Coefficients& shared, const F& f) const {
+    unroll<static_cast<int>(sizeof...(Gradients))>([&](auto g) __attribute__((always_inline)) {
+      std::get<g>(gradients).each_peak(shared.template of<g>(), f);
+    });
   }
   void finish() const {
     std::apply([](const auto&... g) { (g.finish(), ...); }, gradients);

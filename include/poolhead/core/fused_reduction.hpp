@@ -31,6 +31,7 @@ struct FusedState {
 template <class... Reductions>
 struct FusedReduction {
   static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
   using State = NoState;
 
   static FusedReduction make() { return {}; }
@@ -47,6 +48,7 @@ struct FusedReduction<R, Rest...> {
   using State = FusedState<typename R::State, typename Others::State>;
   using ShortState = FusedState<detail::ShortState<R>, detail::ShortState<Others>>;
   static constexpr bool is_light = detail::is_light<R> && detail::is_light<Others>;
+  static constexpr bool any_order = detail::any_order<R> && detail::any_order<Others>;
 
   R first;
   [[no_unique_address]] Others others;

@@ -45,6 +45,21 @@ struct LastLanes {
   }
 };
 
+/// Every lane of K vectors counts but some of the last two.
+template <class A, int K>
+struct LastPair {
+  const simd::Mask<A, simd::lanes<A>> (&last)[2];
+
+  template <class V>
+  POOLHEAD_INLINE V select(int k, const V& value, const V& otherwise) const {
+    return k + 2 < K ? value : simd::select(last[k + 2 - K], value, otherwise);
+  }
+  template <class V>
+  POOLHEAD_INLINE V or_zero(int k, const V& x) const {
+    return select(k, x, simd::zero<V>());
+  }
+};
+
 /// Some lanes of K vectors count: those inside the plane and, where there is a mask, valid.
 template <class A, int K>
 struct SomeLanes {

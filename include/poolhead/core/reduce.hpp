@@ -26,6 +26,9 @@
 //     void raise(State&, const Top&) const;                         // no x until the next raise is larger
 //     void accumulate(State&, const Vec (&x)[K]) const;
 //
+// Where lanes may stand for other channels than in identity and finish (NHWC), and elements come in any order
+// and without positions (NCHW), it says `static constexpr bool any_order = true`.
+//
 // A reduction of a few instructions says `static constexpr bool is_light = true`: short planes of NCHW are then
 // unrolled for it. It may have a narrower state for these,
 //     using ShortState = ...;                          // of one plane
@@ -40,6 +43,7 @@
 
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/mask.hpp"
+#include "poolhead/core/reduce_pairs.hpp"
 #include "poolhead/core/tile.hpp"
 #include "poolhead/core/walk.hpp"
 
@@ -217,27 +221,89 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
   return state;
 }
 
-/// What fold(state, plane, begin, end) makes of planes c .. c + count - 1 (count <= N) of sample n, NCHW,
-/// `step` positions at a time in each of them, lane by lane; identity(lane, c) is the state of a plane before.
-template <class R, class X, class Identity, class Fold>
-POOLHEAD_INLINE auto fold_planes(const R& reduction, const X& x, Index n, Index c, int count, Index step,
+/// states[i] = what fold(state, plane, begin, end) makes of plane c + i of sample n, i < count <= N, NCHW,
+/// `step` positions at a time in each of them; identity(lane, c) is the state of a plane before.
+template <int N, class X, class State, class Identity, class Fold>
+POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, Index step, State (&states)[N],
                                  const Identity& identity, const Fold& fold) {
-  using Lane = SharedLane<typename R::Accumulator, typename R::PositionLane>;
-  constexpr int N = reduction_lanes<R>;
   const Index positions = x.positions();
   const auto* const planes = x.sample(n) + c * positions;
-  decltype(identity(Lane{}, c)) states[N];
   for (Index begin = 0; begin < positions; begin += step) {
     for (int i = 0; i < N; ++i) {
       // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-      auto state = begin == 0 ? identity(Lane{}, c + std::min(i, count - 1)) : states[i];
+      State state = begin == 0 ? identity(c + std::min(i, count - 1)) : states[i];
       if (i < count) fold(state, planes + i * positions, begin, std::min(begin + step, positions));
       states[i] = state;  // until here in registers
     }
   }
-  return merge_lanes<N / 2>(
-      states, [&](const auto& a, const auto& b)
-                  __attribute__((always_inline)) { return reduction.merge(a, b); });
+}
+
+/// Planes c .. c + count - 1 (count <= N) of sample n, NCHW, in one of the ways there are.
+template <class R, class X>
+POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n, Index c, int count,
+                                         const simd::FirstLanes<typename R::Accumulator>& last) {
+  using A = typename R::Accumulator;
+  using Lane = SharedLane<A, typename R::PositionLane>;
+  constexpr Index N = reduction_lanes<R>;
+  constexpr bool pairs = any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
+  const Index positions = x.positions();
+  const Index vectors = (positions + N - 1) / N;
+  const auto identity = [&](Index own) __attribute__((always_inline)) {
+    return reduction.identity(Lane{}, n, own);
+  };
+  const auto finish = [&](auto* states) __attribute__((always_inline)) {
+    const auto merge = [&](const auto& a, const auto& b) __attribute__((always_inline)) {
+      return reduction.merge(a, b);
+    };
+    reduction.finish(merge_lanes<N / 2>(states, merge), n, c, count);
+  };
+  [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
+      __attribute__((always_inline)) {
+    ShortState<R> states[N];
+    with_number<most>(
+        static_cast<int>(number), [&](auto parts) __attribute__((always_inline)) {
+          fold_planes(
+              x, n, c, count, positions, states,
+              [&](Index own)
+                  __attribute__((always_inline)) { return short_identity(reduction, Lane{}, n, own); },
+              [&](auto& state, const auto* plane, Index, Index)
+                  __attribute__((always_inline)) { part(parts, state, plane); });
+        });
+    finish(states);
+  };
+  typename R::State states[N];
+  if constexpr (pairs) {
+    if (positions >= 2 * N) {
+      const LastPairLanes<typename X::Scalar, A> last_pair(positions);
+      const auto part = [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
+        reduce_pairs<number>(reduction, state, plane, positions, last_pair);
+      };
+      if constexpr (is_light<R>) {
+        if (vectors <= most_short_vectors)
+          return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
+      }
+      fold_planes(
+          x, n, c, count, positions, states,
+          identity, [&](auto& state, const auto* plane, Index, Index) __attribute__((always_inline)) {
+            part(std::integral_constant<int, 0>{}, state, plane);
+          });
+      return finish(states);
+    }
+  } else if constexpr (is_light<R> && !is_masked<X>) {
+    if (vectors <= most_short_vectors)
+      return fold_short(
+          std::integral_constant<int, most_short_vectors>{},
+          vectors, [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
+            reduce_short<number>(reduction, state, plane, last);
+          });
+  }
+  const unsigned char* const mask = mask_row(x, n);
+  fold_planes(
+      x, n, c, count, positions < long_plane ? positions : plane_step<A>, states,
+      identity, [&](auto& state, const auto* plane, Index begin, Index end) __attribute__((always_inline)) {
+        reduce_run<is_masked<X>>(reduction, state, plane, begin, end, last, mask);
+      });
+  finish(states);
 }
 
 // The two functions that follow are not inlined: each device and each block of code that calls a pool would
@@ -250,7 +316,6 @@ template <class R, class X>
   constexpr Index N = reduction_lanes<R>;
   const Index positions = x.positions();
   [[maybe_unused]] const auto last = last_lanes<A>(positions);
-  [[maybe_unused]] const unsigned char* const mask = mask_row(x, n);
   struct Tile;
   [[maybe_unused]] A* const tile = scans<R> ? workspace<Tile, A>(turned_positions<A> * N) : nullptr;
   for (; c < end; c += N) {
@@ -258,30 +323,7 @@ template <class R, class X>
     if constexpr (scans<R>) {
       reduction.finish(scan_turned(reduction, x, n, c, count, tile), n, c, count);
     } else {
-      const Index vectors = (positions + N - 1) / N;
-      if (is_light<R> && !is_masked<X> && vectors <= most_short_vectors) {
-        if constexpr (is_light<R> && !is_masked<X>)
-          with_number<most_short_vectors>(
-              static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-                const auto state = fold_planes(
-                    reduction, x, n, c, count, positions,
-                    [&](const auto& lane, Index own)
-                        __attribute__((always_inline)) { return short_identity(reduction, lane, n, own); },
-                    [&](auto& folded, const auto* plane, Index, Index) __attribute__((always_inline)) {
-                      reduce_short<number>(reduction, folded, plane, last);
-                    });
-                reduction.finish(state, n, c, count);
-              });
-      } else {
-        const auto state = fold_planes(
-            reduction, x, n, c, count, positions < long_plane ? positions : plane_step<A>,
-            [&](const auto& lane, Index own)
-                __attribute__((always_inline)) { return reduction.identity(lane, n, own); },
-            [&](auto& folded, const auto* plane, Index begin, Index end) __attribute__((always_inline)) {
-              reduce_run<is_masked<X>>(reduction, folded, plane, begin, end, last, mask);
-            });
-        reduction.finish(state, n, c, count);
-      }
+      reduce_whole_planes(reduction, x, n, c, count, last);
     }
   }
 }
@@ -300,7 +342,8 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v)
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
-    walk_rows<is_masked<X>, A>(x.sample(n) + c, channels, x.channels(), from, to, mask_row(x, n), f);
+    walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
+                                                    mask_row(x, n), f);
   };
   const Index last = x.positions();
   if constexpr (scans<R>) {
@@ -317,6 +360,7 @@ template <class R, class X>
           reduction.accumulate(states[v], group, at, valid);
         });
   }
+  if constexpr (has_row_pairs<R, X>) order_states(states, channels / N);
   for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }
 

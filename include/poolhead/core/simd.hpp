@@ -68,7 +68,8 @@ struct Vec<T, N, false> {
 
 /// The integer as wide as T: lanes of masks (all bits set or none) and of positions.
 template <class T>
-using IntOf = std::conditional_t<sizeof(T) == 8, std::int64_t, std::int32_t>;
+using IntOf = std::conditional_t<sizeof(T) == 8, std::int64_t,
+                                 std::conditional_t<sizeof(T) == 2, std::int16_t, std::int32_t>>;
 template <class T, int N>
 using Mask = Vec<IntOf<T>, N>;
 

@@ -53,6 +53,23 @@ POOLHEAD_INLINE Vec<T, N> every_other(const Vec<T, N>& a, const Vec<T, N>& b) {
   }
 }
 
+/// The lanes of a and of b in turns, beginning with a's first, or with the first of their upper halves.
+template <bool upper, class T, int N>
+POOLHEAD_INLINE Vec<T, N> interleave(const Vec<T, N>& a, const Vec<T, N>& b) {
+  if constexpr (Vec<T, N>::split) {
+    const auto& p = upper ? a.hi : a.lo;
+    const auto& q = upper ? b.hi : b.lo;
+    return {interleave<false>(p, q), interleave<true>(p, q)};
+  } else {
+    return [&]<int... I>(std::integer_sequence<int, I...>) {
+      return Vec<T, N>{
+          detail::shuffle<typename Vec<T, N>::Raw, N, ((upper ? N / 2 : 0) + I / 2 + (I % 2 == 0 ? 0 : N))...>(
+              a.raw, b.raw)};
+    }
+    (std::make_integer_sequence<int, N>{});
+  }
+}
+
 /// Lane i in every lane.
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {
@@ -70,6 +87,23 @@ POOLHEAD_INLINE T total(const Vec<T, N>& a) {
   for (int half = N / 2; half > 0; half /= 2)
     for (int i = 0; i < half; ++i) each[i] += each[i + half];
   return each[0];
+}
+
+/// The smallest of lanes that are not negative.
+template <int N>
+POOLHEAD_INLINE std::int16_t least(const Vec<std::int16_t, N>& a) {
+  if constexpr (N > 8) {
+    Vec<std::int16_t, N / 2> half[2];
+    std::memcpy(half, &a.raw, sizeof half);
+    return least(Vec<std::int16_t, N / 2>{half[0].raw < half[1].raw ? half[0].raw : half[1].raw});
+  } else {
+#if defined(__SSE4_1__)
+    if constexpr (N == 8) return static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm_minpos_epu16((__m128i)a.raw)));
+#endif
+    std::int16_t result = a.raw[0];
+    for (int i = 1; i < N; ++i) result = std::min<std::int16_t>(result, a.raw[i]);
+    return result;
+  }
 }
 
 /// Turns the rows of a square of N x N lanes into its columns.

@@ -13,6 +13,10 @@
 //     void at(const Coefficients&, Sums&, const Vec (&x)[K], const PositionVec (&)[K], Vec (&dx)[K]) const;
 //     void collect(const ChannelLanes&, const Sums&, Index n, Index c) const;   // the sums of channels c ...
 //     void finish() const;                             // after all channels: the gradient of the parameters
+//     // without reads_x: at how many positions, at most, a channel's dx is not as at the others, where at() is
+//     // asked for position -1; and f(those positions of a vector of channels) for each of them
+//     static constexpr int peaks = 1;
+//     void each_peak(const Coefficients&, const F& f) const;
 //   };
 //
 // Bins have no value at an element alone. They add to some rows of a block of planes at a time, channels in
@@ -27,6 +31,7 @@
 #include "poolhead/core/blocks.hpp"
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/mask.hpp"
+#include "poolhead/core/spread_flat.hpp"
 #include "poolhead/core/spread_planes.hpp"
 
 #include <tuple>
@@ -61,6 +66,11 @@ struct Spread {
 
   using Position = simd::Vec<I, N>;
   using Lanes = ChannelLanes<A, I>;
+
+  /// Whether dx is written and nothing else.
+  template <class X, class DX>
+  static constexpr bool is_flat =
+      !G::reads_x && !by_rows && !adds && !is_masked<X> && !std::same_as<DX, Nowhere>;
 
   struct Held {
     typename G::Coefficients coefficients;
@@ -143,9 +153,7 @@ struct Spread {
     using T = typename X::Scalar;
     constexpr bool writes = !std::same_as<DX, Nowhere>;
     const Index size = x.positions();
-    if constexpr (!G::reads_x && !by_rows && !adds && !is_masked<X> && writes) {
-      if (size >= N) return write_planes(gradient, x, dx, n, c, end);
-    }
+    if constexpr (is_flat<X, DX>) return write_flat_planes(gradient, x, dx, n, c, end);
     if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
       if (size >= least_long_plane) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
@@ -189,6 +197,7 @@ struct Spread {
   /// Channels c .. end - 1 of sample n, NHWC.
   template <class X, class DX>
   [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
+    if constexpr (is_flat<X, DX>) return write_flat_rows(gradient, x, dx, n, c, end);
     const Index stride = x.channels();
     const Index taken = end - c;
     const Index vectors = (taken + N - 1) / N;

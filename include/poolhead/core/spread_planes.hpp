@@ -17,54 +17,6 @@ struct Nowhere {
 /// From so many positions on, a plane of NCHW is worth coefficients and sums of its own.
 inline constexpr Index least_long_plane = 128;
 
-/// Planes c .. end - 1, NCHW, of at least a vector, that are written and nothing else. The last vector of a
-/// plane reaches back into the one before.
-template <class G, class X, class T>
-POOLHEAD_INLINE void write_planes(const G& gradient, const X& x, T* dx, Index n, Index c, Index end) {
-  using A = typename G::Accumulator;
-  using I = typename G::PositionLane;
-  constexpr int N = simd::lanes<A>;
-  using V = simd::Vec<A, N>;
-  using Position = simd::Vec<I, N>;
-  const Index size = x.positions();
-  const auto write_at = [&](const auto& shared, T* plane, Index s) __attribute__((always_inline)) {
-    typename G::Sums none;
-    const V unread[1] = {simd::zero<V>()};
-    const Position at[1] = {simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s))};
-    V value[1];
-    gradient.at(shared, none, unread, at, value);
-    simd::store(plane + s, value[0]);
-  };
-  const Index vectors = (size + N - 1) / N;
-  for (; c < end; c += N) {
-    const auto count = static_cast<int>(std::min<Index>(N, end - c));
-    const auto shared = gradient.prepare(ChannelLanes<A, I>{count}, n, c);
-    T* const planes = dx + (n * x.channels() + c) * size;
-    if (vectors <= most_short_vectors) {
-      with_number<most_short_vectors>(
-          static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-            for (int i = 0; i < count; ++i) {
-              const auto own = lane_of(shared, i);
-              unroll<number - 1>([&](auto k) __attribute__((always_inline)) {
-                write_at(own, planes + i * size, k * N);
-              });
-              write_at(own, planes + i * size, size - N);
-            }
-          });
-    } else {
-      for (int i = 0; i < count; ++i) {
-        const auto own = lane_of(shared, i);
-        T* const plane = planes + i * size;
-        Index s = 0;
-        for (; s + 4 * N <= size; s += 4 * N)
-          unroll<4>([&](auto k) __attribute__((always_inline)) { write_at(own, plane, s + k * N); });
-        for (; s + N <= size; s += N) write_at(own, plane, s);
-        write_at(own, plane, size - N);
-      }
-    }
-  }
-}
-
 /// One plane of NCHW: four vectors at a time, then one by one. Lanes beyond the plane are given the value of
 /// one inside, so that they do nothing out of the ordinary.
 template <bool adds, class G, class T, class DX>

@@ -61,8 +61,9 @@ POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const si
 
 /// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
 /// 1, NHWC, row by row as they lie in memory: four positions at a time, then one by one; those that the mask
-/// leaves out are passed over. v counts vectors of channels.
-template <bool masked, class A, class T, class F>
+/// leaves out are passed over. v counts vectors of channels. With pairs, 2 u and 2 u + 1 are simd::load_pair's
+/// where both are whole.
+template <bool masked, class A, bool pairs = false, class T, class F>
 POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
                                const unsigned char* mask, const F& f) {
   constexpr int N = simd::lanes<A>;
@@ -73,7 +74,18 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
     constexpr int K = count;
     const T* const p = row + s * stride;
     V group[K];
-    for (Index v = 0; v < whole; ++v) {
+    Index v = 0;
+    if constexpr (pairs) {
+      for (; v + 2 <= whole; v += 2) {
+        V other[K];
+        unroll<K>([&](auto k) __attribute__((always_inline)) {
+          simd::load_pair<A>(p + k * stride + v * N, group[k], other[k]);
+        });
+        f(v, group, s, EveryLane{});
+        f(v + 1, other, s, EveryLane{});
+      }
+    }
+    for (; v < whole; ++v) {
       unroll<K>([&](auto k)
                     __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * stride + v * N); });
       f(v, group, s, EveryLane{});

@@ -37,6 +37,7 @@ struct AverageMaxGradient {
   using Accumulator = poolhead::Accumulator<T>;
   using PositionLane = I;
   static constexpr bool reads_x = false;
+  static constexpr int peaks = 1;
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Sums = NoSums;
@@ -62,6 +63,10 @@ struct AverageMaxGradient {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = simd::splat<Accumulator, N>(Accumulator(0.5)) * (share[k] + dx[k]);
     });
+  }
+  template <class F>
+  POOLHEAD_INLINE void each_peak(const Coefficients& shared, const F& f) const {
+    max.each_peak(shared.max, f);
   }
   void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}

@@ -16,6 +16,7 @@ struct AverageFold {
   using Accumulator = A;
   using PositionLane = I;
   static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   using State = WideSum<A, N>;
@@ -92,7 +93,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   }
 
   AverageReduction(const X& x, const Y& output, const Window& part)
-      : Fold{part.size() >= 1024}, map(x), y(output), window(part) {}
+      : Fold{part.size() >= 1024 && sizeof(T) > 2}, map(x), y(output), window(part) {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, mean(state, n, c, count), count);
@@ -135,6 +136,7 @@ struct AverageGradient {
   using Accumulator = poolhead::Accumulator<T>;
   using PositionLane = I;
   static constexpr bool reads_x = false;
+  static constexpr int peaks = 0;
   static constexpr int N = simd::lanes<Accumulator>;
   using Coefficients = simd::Vec<Accumulator, N>;
   using Sums = NoSums;
@@ -151,6 +153,8 @@ struct AverageGradient {
                           const simd::Vec<I, N> (&)[K], Coefficients (&dx)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = share; });
   }
+  template <class F>
+  POOLHEAD_INLINE void each_peak(const Coefficients&, const F&) const {}
   void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };

@@ -13,6 +13,7 @@ struct MaxGradient {
   using Accumulator = poolhead::Accumulator<T>;
   using PositionLane = I;
   static constexpr bool reads_x = false;
+  static constexpr int peaks = 1;
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Sums = NoSums;
@@ -39,6 +40,10 @@ struct MaxGradient {
       dx[k] = simd::select(position[k] == shared.argmax, shared.dy, simd::zero<V>());
     });
   }
+  template <class F>
+  POOLHEAD_INLINE void each_peak(const Coefficients& shared, const F& f) const {
+    f(shared.argmax);
+  }
   void collect(const ChannelLanes<Accumulator, I>&, const Sums&, Index, Index) const {}
   void finish() const {}
 };
@@ -59,6 +64,10 @@ struct ArgmaxCache : PoolCache {
   /// backward trusts no position that it did not look at.
   void check_contents(std::string_view type) const {
     const Index positions = shape.positions();
+    std::uint64_t largest = 0;  // a negative number is larger than any position
+    for (Index i = 0; i < argmax.size(); ++i)
+      largest = std::max(largest, static_cast<std::uint64_t>(argmax.data()[i]));
+    if (largest < static_cast<std::uint64_t>(positions)) return;
     for (Index i = 0; i < argmax.size(); ++i) {
       const Index position = argmax.data()[i];
       if (position < 0 || position >= positions) {

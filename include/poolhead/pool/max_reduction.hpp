@@ -1,9 +1,8 @@
 // The maximum of a plane, and where its first one stands.
 #pragma once
 
-#include "poolhead/core/reduce.hpp"
+#include "poolhead/pool/max_places.hpp"
 
-#include <bit>
 #include <cstring>
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -75,72 +74,6 @@ struct MaxFold {
 /// Argmax: where to put positions, or NoArgmax.
 struct NoArgmax {};
 
-/// Where the first of something stands.
-template <class I, int N>
-struct MaxPlace {
-  simd::Vec<I, N> at;
-
-  template <class F>
-  POOLHEAD_INLINE static MaxPlace zip(const F& f, const MaxPlace& a, const MaxPlace& b) {
-    return {f(a.at, b.at)};
-  }
-  POOLHEAD_INLINE static MaxPlace earlier(const MaxPlace& a, const MaxPlace& b) {
-    return {simd::select(b.at < a.at, b.at, a.at)};
-  }
-};
-
-/// Of N planes of not many vectors each (number of them, where that is not 0): the first position of plane i
-/// that holds value i. It is there, for all i < count.
-template <int number, class A, class T>
-POOLHEAD_INLINE void find_places(const T* planes, Index positions, int count, const simd::FirstLanes<A>& last,
-                                 const A* values, MaxPlace<simd::IntOf<A>, simd::lanes<A>>* places) {
-  using I = simd::IntOf<A>;
-  constexpr int N = simd::lanes<A>;
-  using Place = MaxPlace<I, N>;
-  for (int i = 0; i < N; ++i) {
-    Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
-    const T* const plane = planes + std::min(i, count - 1) * positions;
-    const auto value = simd::splat<A, N>(values[i]);
-    // From behind, so that the first remains. What stands beyond the plane stands behind what is looked for.
-    const auto look_at = [&](const auto& x, const auto& at) __attribute__((always_inline)) {
-      place.at = simd::select(x == value, at, place.at);
-    };
-    if constexpr (number > 0) {
-      unroll<number>([&](auto k) __attribute__((always_inline)) {
-        constexpr int v = number - 1 - k;
-        const T* const from = plane + v * N;
-        look_at(k == 0 ? simd::load_first<A>(from, last) : simd::load<A>(from), simd::iota<I, N>(v * N));
-      });
-    } else {
-      const auto step = simd::splat<I, N>(static_cast<I>(N));
-      Index s = (positions - 1) / N * N;
-      auto at = simd::iota<I, N>(static_cast<I>(s));
-      look_at(simd::load_first<A>(plane + s, last), at);
-      while (s > 0) {
-        s -= N;
-        at = at - step;
-        look_at(simd::load<A>(plane + s), at);
-      }
-    }
-    places[i] = place;
-  }
-}
-
-/// The first position of a long plane that holds value. It is there.
-template <class A, class T>
-POOLHEAD_INLINE Index long_position(const T* plane, Index positions, A value) {
-  constexpr int N = simd::lanes<A>;
-  constexpr int together = std::min(64 / N, most_short_vectors);
-  const auto wanted = simd::splat<A, N>(value);
-  for (Index s = 0;; s = std::min(s + together * N, positions - together * N)) {
-    std::uint64_t found = 0;  // a bit for each position
-    unroll<together>([&](auto k) __attribute__((always_inline)) {
-      found |= std::uint64_t{simd::bits(simd::load<A>(plane + s + k * N) == wanted)} << (k * N);
-    });
-    if (found != 0) return s + std::countr_zero(found);
-  }
-}
-
 /// In NCHW the maximum comes first, which is a few instructions, and then where it stands in its plane, which
 /// is in the cache. In NHWC both are found together.
 template <class X, class Y, class Argmax, class I>
@@ -150,6 +83,7 @@ struct MaxReduction {
   using Accumulator = A;
   using PositionLane = I;
   static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
   static constexpr int N = simd::lanes<A>;
   static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
   static constexpr bool asked = !std::same_as<Argmax, NoArgmax>;
@@ -165,7 +99,9 @@ struct MaxReduction {
 
     template <class F>
     POOLHEAD_INLINE static State zip(const F& f, const State& a, const State& b) {
-      return {f(a.value, b.value), {}};
+      State out{f(a.value, b.value), {}};
+      if constexpr (has_position) out.position = f(a.position, b.position);
+      return out;
     }
   };
 
@@ -226,8 +162,9 @@ struct MaxReduction {
     }
     simd::Vec<Index, N> at;
     if constexpr (in_planes && !is_masked<X>) {
+      const Index positions = map.positions();
       if (simd::all(state.value == state.value)) [[likely]]
-        at = places(state.value, n, c, count);
+        at = find_places(map.sample(n) + c * positions, positions, count, state.value);
       else
         at = look_up(state.value, n, c, count);
     } else {
@@ -242,36 +179,7 @@ struct MaxReduction {
   POOLHEAD_INLINE static V or_nan(const V& x, const simd::Mask<A, N>& mask) {
     return simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(x) | mask);
   }
-  POOLHEAD_INLINE simd::Vec<Index, N> places(const V& value, Index n, Index c, int count) const {
-    const Index positions = map.positions();
-    const T* const planes = map.sample(n) + c * positions;
-    const Index vectors = (positions + N - 1) / N;
-    A values[N];
-    simd::store(values, value);
-    simd::Vec<Index, N> at;
-    if (vectors <= 128) {
-      MaxPlace<simd::IntOf<A>, N> found[N];
-      const auto find = [&](auto number) __attribute__((always_inline)) {
-        find_places<number, A>(planes, positions, count, last_lanes<A>(positions), values, found);
-      };
-      if (vectors <= most_short_vectors)
-        with_number<most_short_vectors>(static_cast<int>(vectors), find);
-      else
-        find(std::integral_constant<int, 0>{});
-      at = simd::convert<Index>(merge_lanes<N / 2>(
-                                    found, [](const auto& a, const auto& b) __attribute__((always_inline)) {
-                                      return MaxPlace<simd::IntOf<A>, N>::earlier(a, b);
-                                    })
-                                    .at);
-    } else {
-      Index each[N];
-      for (int i = 0; i < N; ++i)
-        each[i] = i < count ? long_position(planes + i * positions, positions, values[i]) : 0;
-      at = simd::load_array<N>(each, N);
-    }
-    return at;
-  }
-  /// As places, of any map and for NaN too: then the first NaN.
+  /// As find_places, of any map and for NaN too: then the first NaN.
   [[gnu::noinline]] simd::Vec<Index, N> look_up(const V& value, Index n, Index c, int count) const {
     A values[N];
     Index at[N]{};

@@ -150,6 +150,7 @@ struct ProductReduction {
   using Accumulator = float;
   using PositionLane = I;
   static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
   static constexpr int N = simd::lanes<float>;
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;

@@ -1,0 +1,157 @@
+// Gradients that are the same at all positions of a channel but a few, its peaks: what all share is computed
+// and rounded once, and the peaks are written over it. The protocol of a gradient G is in core/spread.hpp.
+#pragma once
+
+#include "poolhead/core/coefficients.hpp"
+#include "poolhead/core/walk.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// The channels of a block: what each is given at all positions but its peaks, and the peaks with what stands
+/// there. The peaks of one head follow on those of another. P: the type that holds positions.
+template <class G, class T, class P>
+struct FlatBlock {
+  using A = typename G::Accumulator;
+  using I = typename G::PositionLane;
+  static constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  using Position = simd::Vec<I, N>;
+
+  Index channels, padded;
+  T* elsewhere;
+  T* value;     // at the peaks
+  P* position;  // of the peaks
+
+  FlatBlock(const G& gradient, Index n, Index c, Index end)
+      : channels(end - c),
+        padded((channels + N - 1) / N * N + simd::lanes<simd::IntOf<T>>),
+        elsewhere(workspace<G, T>((1 + G::peaks) * padded)),
+        value(elsewhere + padded),
+        position(workspace<G, P>(G::peaks * padded)) {
+    for (Index k = 0; k < channels; k += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, channels - k));
+      const auto shared = gradient.prepare(ChannelLanes<A, I>{count}, n, c + k);
+      simd::store(elsewhere + k, at(gradient, shared, simd::splat<I, N>(static_cast<I>(-1))));
+      Index to = k;
+      gradient.each_peak(
+          shared, [&](const Position& peak) __attribute__((always_inline)) {
+            simd::store(value + to, at(gradient, shared, peak));
+            simd::store_bits(position + to, simd::convert<P>(peak));
+            to += padded;
+          });
+    }
+  }
+  /// dx[i * channel_step + s * position_step] at the peaks s of all channels i.
+  void write_peaks(T* dx, Index channel_step, Index position_step) const {
+    for (Index peak = 0; peak < G::peaks * padded; peak += padded)
+      for (Index i = 0; i < channels; ++i)
+        dx[i * channel_step + position[peak + i] * position_step] = value[peak + i];
+  }
+  /// A vector of channels, from k on, at position s.
+  POOLHEAD_INLINE auto row(Index k, const simd::BitsOf<T>& s) const {
+    auto bits = simd::load_bits(elsewhere + k);
+    unroll<G::peaks>([&](auto peak) __attribute__((always_inline)) {
+      const Index from = peak * padded + k;
+      bits = simd::select(simd::load_bits(position + from) == s, simd::load_bits(value + from), bits);
+    });
+    return bits;
+  }
+
+ private:
+  /// What a vector of channels is given at one position each.
+  POOLHEAD_INLINE static V at(const G& gradient, const typename G::Coefficients& shared,
+                              const Position& position) {
+    typename G::Sums none;
+    const V unread[1] = {simd::zero<V>()};
+    const Position positions[1] = {position};
+    V value[1];
+    gradient.at(shared, none, unread, positions, value);
+    return value[0];
+  }
+};
+
+/// Writes value to p[0 .. size - 1], and to what follows as far as it has room for whole vectors.
+template <class T>
+POOLHEAD_INLINE void fill_plane(T* p, Index size, T value, Index room) {
+  constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  const auto bits = simd::splat_bits(value);
+  Index s = 0;
+  for (; s + 4 * L <= size; s += 4 * L)
+    unroll<4>([&](auto k) __attribute__((always_inline)) { simd::store_bits(p + s + k * L, bits); });
+  for (; s < size && s + L <= room; s += L) simd::store_bits(p + s, bits);
+  for (; s < size; ++s) p[s] = value;
+}
+
+/// Writes values[i] to the plane i < count, all of `size` positions. Vectors reach into the planes that follow,
+/// and those are written after them.
+template <class T>
+POOLHEAD_INLINE void fill_planes(T* planes, Index size, const T* values, Index count) {
+  constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  const Index vectors = (size + L - 1) / L;
+  Index i = 0;
+  if (vectors <= most_short_vectors) {
+    with_number<most_short_vectors>(
+        static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
+          for (; (count - i) * size >= number * L; ++i) {
+            const auto bits = simd::splat_bits(values[i]);
+            T* const plane = planes + i * size;
+            unroll<number>([&](auto k)
+                               __attribute__((always_inline)) { simd::store_bits(plane + k * L, bits); });
+          }
+        });
+  }
+  for (; i < count; ++i) fill_plane(planes + i * size, size, values[i], (count - i) * size);
+}
+
+/// to[0 .. size - 1] = from[0 .. size - 1].
+template <class T>
+POOLHEAD_INLINE void copy_row(const T* from, Index size, T* to) {
+  constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  if (size < L) {
+    for (Index k = 0; k < size; ++k) to[k] = from[k];
+    return;
+  }
+  for (Index k = 0; k + L <= size; k += L) simd::store_bits(to + k, simd::load_bits(from + k));
+  simd::store_bits(to + size - L, simd::load_bits(from + size - L));
+}
+
+/// Planes c .. end - 1, NCHW.
+template <class G, class X, class T>
+POOLHEAD_INLINE void write_flat_planes(const G& gradient, const X& x, T* dx, Index n, Index c, Index end) {
+  const Index size = x.positions();
+  T* const planes = dx + (n * x.channels() + c) * size;
+  const FlatBlock<G, T, Index> flat(gradient, n, c, end);
+  fill_planes(planes, size, flat.elsewhere, end - c);
+  flat.write_peaks(planes, size, 1);
+}
+
+/// Up to so many positions, NHWC, a channel's peak is looked for at each of them: it stands too far from what
+/// has just been written to be worth a store of its own.
+inline constexpr Index few_positions = 100;
+
+/// Channels c .. end - 1 of sample n, NHWC.
+template <class G, class X, class T>
+POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index n, Index c, Index end) {
+  using Bit = simd::IntOf<T>;
+  constexpr Index L = simd::lanes<Bit>;
+  const Index stride = x.channels();
+  const Index channels = end - c;
+  T* const rows = dx + n * x.positions() * stride + c;
+  if (x.positions() <= few_positions && channels >= L) {
+    const FlatBlock<G, T, Bit> flat(gradient, n, c, end);
+    for (Index s = 0; s < x.positions(); ++s) {
+      const auto at = simd::splat<Bit, L>(static_cast<Bit>(s));
+      T* const row = rows + s * stride;
+      for (Index k = 0; k + L <= channels; k += L) simd::store_bits(row + k, flat.row(k, at));
+      simd::store_bits(row + channels - L, flat.row(channels - L, at));
+    }
+    return;
+  }
+  const FlatBlock<G, T, Index> flat(gradient, n, c, end);
+  for (Index s = 0; s < x.positions(); ++s) copy_row(flat.elsewhere, channels, rows + s * stride);
+  flat.write_peaks(rows, 1, stride);
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA

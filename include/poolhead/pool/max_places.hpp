@@ -1,0 +1,159 @@
+// Where the maxima of planes of NCHW stand, once they are known: the planes are in the cache.
+#pragma once
+
+#include "poolhead/core/reduce.hpp"
+
+#include <bit>
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// Where the first of something stands.
+template <class I, int N>
+struct MaxPlace {
+  simd::Vec<I, N> at;
+
+  template <class F>
+  POOLHEAD_INLINE static MaxPlace zip(const F& f, const MaxPlace& a, const MaxPlace& b) {
+    return {f(a.at, b.at)};
+  }
+  POOLHEAD_INLINE static MaxPlace earlier(const MaxPlace& a, const MaxPlace& b) {
+    return {simd::select(b.at < a.at, b.at, a.at)};
+  }
+};
+
+/// Of N planes of not many vectors each (number of them, where that is not 0): the first position of plane i
+/// that holds value i. It is there, for all i < count.
+template <int number, class A, class T>
+POOLHEAD_INLINE void find_short_places(const T* planes, Index positions, int count,
+                                       const simd::FirstLanes<A>& last, const A* values,
+                                       MaxPlace<simd::IntOf<A>, simd::lanes<A>>* places) {
+  using I = simd::IntOf<A>;
+  constexpr int N = simd::lanes<A>;
+  using Place = MaxPlace<I, N>;
+  for (int i = 0; i < N; ++i) {
+    Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
+    const T* const plane = planes + std::min(i, count - 1) * positions;
+    const auto value = simd::splat<A, N>(values[i]);
+    // From behind, so that the first remains. What stands beyond the plane stands behind what is looked for.
+    const auto look_at = [&](const auto& x, const auto& at) __attribute__((always_inline)) {
+      place.at = simd::select(x == value, at, place.at);
+    };
+    if constexpr (number > 0) {
+      unroll<number>([&](auto k) __attribute__((always_inline)) {
+        constexpr int v = number - 1 - k;
+        const T* const from = plane + v * N;
+        look_at(k == 0 ? simd::load_first<A>(from, last) : simd::load<A>(from), simd::iota<I, N>(v * N));
+      });
+    } else {
+      const auto step = simd::splat<I, N>(static_cast<I>(N));
+      Index s = (positions - 1) / N * N;
+      auto at = simd::iota<I, N>(static_cast<I>(s));
+      look_at(simd::load_first<A>(plane + s, last), at);
+      while (s > 0) {
+        s -= N;
+        at = at - step;
+        look_at(simd::load<A>(plane + s), at);
+      }
+    }
+    places[i] = place;
+  }
+}
+
+/// The first position of a long plane that holds value. It is there.
+template <class A, class T>
+POOLHEAD_INLINE Index long_position(const T* plane, Index positions, A value) {
+  constexpr int N = simd::lanes<A>;
+  constexpr int together = std::min(64 / N, most_short_vectors);
+  const auto wanted = simd::splat<A, N>(value);
+  for (Index s = 0;; s = std::min(s + together * N, positions - together * N)) {
+    std::uint64_t found = 0;  // a bit for each position
+    unroll<together>([&](auto k) __attribute__((always_inline)) {
+      found |= std::uint64_t{simd::bits(simd::load<A>(plane + s + k * N) == wanted)} << (k * N);
+    });
+    if (found != 0) return s + std::countr_zero(found);
+  }
+}
+
+/// The first position that holds value, of a plane of 16-bit elements of at least a vector of them, `number`
+/// vectors, where that is not 0. It is there, and is below 2^15.
+template <int number, class T>
+POOLHEAD_INLINE Index narrow_position(const T* plane, Index positions, T value) {
+  using Bit = simd::IntOf<T>;
+  constexpr int L = simd::lanes<Bit>;
+  const auto bits = Eigen::numext::bit_cast<Bit>(value);
+  constexpr auto all_but_sign = std::numeric_limits<Bit>::max();
+  // +0 is as good as -0.
+  const auto mask = simd::splat<Bit, L>((bits & all_but_sign) == 0 ? all_but_sign : Bit{-1});
+  const auto wanted = simd::splat<Bit, L>(bits) & mask;
+  // From behind, so that the first remains. The last vector reaches back.
+  const auto rest = static_cast<Bit>(positions - L);
+  auto place = simd::iota<Bit, L>(rest);
+  place = simd::select((simd::load_bits(plane + rest) & mask) == wanted, place,
+                       simd::splat<Bit, L>(std::numeric_limits<Bit>::max()));
+  const auto look_at = [&](const T* from, const auto& at) __attribute__((always_inline)) {
+    place = simd::select((simd::load_bits(from) & mask) == wanted, at, place);
+  };
+  if constexpr (number > 0) {
+    unroll<number - 1>([&](auto k) __attribute__((always_inline)) {
+      constexpr int v = number - 2 - k;
+      look_at(plane + v * L, simd::iota<Bit, L>(v * L));
+    });
+  } else {
+    const auto step = simd::splat<Bit, L>(static_cast<Bit>(L));
+    Index s = (positions - 1) / L * L;
+    auto at = simd::iota<Bit, L>(static_cast<Bit>(s));
+    while (s > 0) {
+      s -= L;
+      at = at - step;
+      look_at(plane + s, at);
+    }
+  }
+  return simd::least(place);
+}
+
+/// Of count <= N planes, the first position of plane i that holds value i. It is there.
+template <class T, class A, int N>
+POOLHEAD_INLINE simd::Vec<Index, N> find_places(const T* planes, Index positions, int count,
+                                                const simd::Vec<A, N>& value) {
+  const Index vectors = (positions + N - 1) / N;
+  Index each[N]{};
+  if constexpr (sizeof(T) == 2) {
+    constexpr Index L = simd::lanes<simd::IntOf<T>>;
+    if (positions >= L && vectors <= 128) {
+      T values[N];
+      simd::store(values, value);
+      const auto find = [&](auto number) __attribute__((always_inline)) {
+        for (int i = 0; i < count; ++i)
+          each[i] = narrow_position<number>(planes + i * positions, positions, values[i]);
+      };
+      if (positions <= most_short_vectors / 2 * L)
+        with_number<most_short_vectors / 2>(static_cast<int>((positions + L - 1) / L), find);
+      else
+        find(std::integral_constant<int, 0>{});
+      return simd::load_array<N>(each, N);
+    }
+  }
+  A values[N];
+  simd::store(values, value);
+  if (vectors <= 128) {
+    MaxPlace<simd::IntOf<A>, N> found[N];
+    const auto find = [&](auto number) __attribute__((always_inline)) {
+      find_short_places<number, A>(planes, positions, count, last_lanes<A>(positions), values, found);
+    };
+    if (sizeof(T) > 2 && vectors <= most_short_vectors) {
+      if constexpr (sizeof(T) > 2) with_number<most_short_vectors>(static_cast<int>(vectors), find);
+    } else {
+      find(std::integral_constant<int, 0>{});
+    }
+    const auto earlier = [](const auto& a, const auto& b) __attribute__((always_inline)) {
+      return MaxPlace<simd::IntOf<A>, N>::earlier(a, b);
+    };
+    return simd::convert<Index>(merge_lanes<N / 2>(found, earlier).at);
+  }
+  for (int i = 0; i < count; ++i) each[i] = long_position(planes + i * positions, positions, values[i]);
+  return simd::load_array<N>(each, N);
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
