@@ -342,8 +342,9 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v)
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
+    const Index apart = any_order<R> ? std::max<Index>((to - from) / 4, 1) : 1;
     walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
-                                                    mask_row(x, n), f);
+                                                    mask_row(x, n), f, apart);
   };
   const Index last = x.positions();
   if constexpr (scans<R>) {

@@ -46,15 +46,19 @@ POOLHEAD_INLINE void find_short_places(const T* planes, Index positions, int cou
         look_at(k == 0 ? simd::load_first<A>(from, last) : simd::load<A>(from), simd::iota<I, N>(v * N));
       });
     } else {
-      const auto step = simd::splat<I, N>(static_cast<I>(N));
       Index s = (positions - 1) / N * N;
       auto at = simd::iota<I, N>(static_cast<I>(s));
       look_at(simd::load_first<A>(plane + s, last), at);
-      while (s > 0) {
-        s -= N;
-        at = at - step;
-        look_at(simd::load<A>(plane + s), at);
-      }
+      const auto step_back = [&](auto vectors) __attribute__((always_inline)) {
+        s -= vectors * N;
+        at = at - simd::splat<I, N>(static_cast<I>(vectors * N));
+        unroll<vectors>([&](auto k) __attribute__((always_inline)) {
+          constexpr int v = vectors - 1 - k;
+          look_at(simd::load<A>(plane + s + v * N), at + simd::splat<I, N>(static_cast<I>(v * N)));
+        });
+      };
+      while (s >= 4 * N) step_back(std::integral_constant<int, 4>{});
+      while (s > 0) step_back(std::integral_constant<int, 1>{});
     }
     places[i] = place;
   }
