@@ -117,8 +117,8 @@ template <class A>
 inline constexpr Index plane_step = 16 * simd::lanes<A>;
 
 /// How many elements of all planes of a sample are scanned before they are accumulated, NHWC: they stay in the
-/// second-level cache.
-inline constexpr Index scanned_elements = 65536;
+/// second-level cache while as many more come to it.
+inline constexpr Index scanned_elements = 32768;
 
 /// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
 template <bool masked, class R, class T>
@@ -188,16 +188,19 @@ POOLHEAD_INLINE auto merge_lanes(State* states, const Merge& merge) {
   }
 }
 
-/// One part of some planes, walk(f) being their positions: their largest first, then the sums relative to that.
-template <class R, class Top, class Walk>
+/// One part of some planes, walk(f) being their positions: their largest first, then the sums relative to that,
+/// while fetch(v, position) asks for what comes next.
+template <class R, class Top, class Walk, class Fetch>
 POOLHEAD_INLINE void scan_part(const R& reduction, typename R::State* states, Top* tops, Index vectors,
-                               const Walk& walk) {
+                               const Walk& walk, const Fetch& fetch) {
   std::fill_n(tops, vectors, reduction.scan_start());
   walk([&](Index v, const auto& group, Index, const auto&)
            __attribute__((always_inline)) { tops[v] = reduction.scan(tops[v], group); });
   for (Index v = 0; v < vectors; ++v) reduction.raise(states[v], tops[v]);
-  walk([&](Index v, const auto& group, Index, const auto&)
-           __attribute__((always_inline)) { reduction.accumulate(states[v], group); });
+  walk([&](Index v, const auto& group, Index s, const auto&) __attribute__((always_inline)) {
+    fetch(v, s);
+    reduction.accumulate(states[v], group);
+  });
 }
 
 /// Channels c .. c + count - 1 (count <= N) of sample n, NCHW, turned into the tile part by part.
@@ -214,9 +217,11 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
     turn_planes(x.sample(n) + c * positions + s, positions, now, count, tile, N);
     const unsigned char* const mask = is_masked<X> ? mask_row(x, n) + s : nullptr;
     scan_part(
-        reduction, &state, &top, 1, [&](const auto& f) __attribute__((always_inline)) {
+        reduction, &state, &top, 1,
+        [&](const auto& f) __attribute__((always_inline)) {
           walk_rows<is_masked<X>, A>(static_cast<const A*>(tile), N, N, 0, now, mask, f);
-        });
+        },
+        [](Index, Index) {});
   }
   return state;
 }
@@ -353,7 +358,14 @@ template <class R, class X>
     for (Index s = 0; s < last; s += part)
       scan_part(
           reduction, states, tops,
-          vectors, [&](const auto& f) __attribute__((always_inline)) { walk(s, std::min(s + part, last), f); });
+          vectors, [&](const auto& f) __attribute__((always_inline)) { walk(s, std::min(s + part, last), f); },
+          [&](Index v, Index at) __attribute__((always_inline)) {
+            if (v % 2 != 0) return;
+            const auto* const next = x.sample(n) + (at + part) * x.channels() + c + v * N;
+            unroll<4>([&](auto k) __attribute__((always_inline)) {
+              __builtin_prefetch(next + k * x.channels(), 0, 2);
+            });
+          });
   } else {
     walk(
         0, last, [&](Index v, const auto& group, Index s, const auto& valid) __attribute__((always_inline)) {
