@@ -1,0 +1,186 @@
+// Sums of powers whose exponent is a small whole number: products. Kind is that of pool/power.hpp.
+#pragma once
+
+#include "poolhead/pool/float_sum.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// p as a small whole number whose powers are products; 0 where it is none. The powers of doubles could
+/// overflow.
+template <Scalar T>
+int small_exponent(double p) {
+  const bool small = p == 1.0 || p == 2.0 || p == 3.0 || p == 4.0;
+  return small && !std::same_as<T, double> ? static_cast<int>(p) : 0;
+}
+
+/// x^exponent, exponent 0 .. 4.
+template <int exponent, class V>
+POOLHEAD_INLINE V small_power(const V& x) {
+  if constexpr (exponent <= 1)
+    return x;
+  else if constexpr (exponent == 2)
+    return x * x;
+  else if constexpr (exponent == 3)
+    return x * x * x;
+  else
+    return (x * x) * (x * x);
+}
+
+/// x^(1 / exponent), exponent 1 .. 4, for 0 and for x in the range of normal floats.
+template <int N>
+POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int exponent) {
+  if (exponent == 1) return x;
+  if (exponent == 2) return simd::sqrt(x);
+  if (exponent == 4) return simd::sqrt(simd::sqrt(x));
+  // A root of a few digits, then Newton's step, which doubles them.
+  simd::Floats<1, N> power, root;
+  simd::split_float(simd::convert<float>(x), power[0], root[0]);
+  simd::short_log2<1, N>(power, root);
+  simd::short_exp2<1, N>(simd::splat<float, N>(1.0F / 3.0F), root);
+  const auto y = simd::convert<double>(root[0]);
+  const auto nothing = simd::zero<simd::Doubles<N>>();
+  return simd::select(x == nothing, nothing, y - (y - x / (y * y)) * simd::splat<double, N>(1.0 / 3.0));
+}
+
+/// Some channels, in ascending order.
+struct ChannelList {
+  Index* channels;
+  Index size = 0;
+
+  /// Appends c + i for each set bit i < count.
+  [[gnu::cold, gnu::noinline]] void append(unsigned bits, Index c, int count) {
+    for (int i = 0; i < count; ++i)
+      if ((bits >> i & 1) != 0) channels[size++] = c + i;
+  }
+};
+
+/// Sums of products of floats, for p = 1, 2, 3, 4. Channels whose powers leave the range of floats, or may have
+/// lost something at its lower end, are listed.
+template <int exponent, class Kind, class Exact, class I>
+struct ProductReduction {
+  using Accumulator = float;
+  using PositionLane = I;
+  static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
+  static constexpr int N = simd::lanes<float>;
+  // Its power is the smallest normal number: below, products take many times as long on some machines, and add
+  // nothing to the sum of an ordinary plane.
+  static constexpr float smallest = exponent == 1   ? 0.0F
+                                    : exponent == 2 ? 0x1p-63F
+                                    : exponent == 3 ? 0x1p-42F
+                                                    : 0x1.6A09E8p-32F;
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  using State = WideSum<float, N>;
+  using ShortState = ShortSum<N>;
+
+  Kind kind;
+  double positions;
+  const Exact& exact;
+  ChannelList* extraordinary;
+  V least = simd::splat<float, N>(kind.least(smallest));
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero();
+  }
+  template <class Lanes>
+  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
+    return ShortState::zero();
+  }
+  template <class S, int K, class Valid>
+  POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
+    V power[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V base = exponent == 1 ? kind.base(x[k]) : kind.base(x[k], least);
+      power[k] = valid.select(k, small_power<exponent>(base), simd::zero<V>());
+    });
+    if constexpr (std::same_as<S, ShortState>)
+      state.add(power);
+    else
+      state.add(wide_total(power));
+  }
+  template <class S>
+  POOLHEAD_INLINE S merge(S a, const S& b) const {
+    a.add(b);
+    return a;
+  }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    auto total = state.sum;
+    if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
+    const Wide y = small_root<N>(total, exponent);
+    exact.put_results(n, c, count)(y, y);
+    // A sum of the elements themselves loses nothing there.
+    const auto lowest = simd::splat<double, N>(exponent == 1 ? 0.0 : positions * 0x1p-100);
+    const auto most = simd::splat<double, N>(static_cast<double>(std::numeric_limits<float>::max()));
+    const auto ordinary = (lowest <= state.sum) & (state.sum <= most);
+    if (!simd::all(ordinary)) [[unlikely]]
+      extraordinary->append(~simd::bits(ordinary), c, count);
+  }
+};
+
+/// The same of what is too small for that: in units whose squares, all that there may be, are normal floats, or
+/// in double, where no power of a float leaves the range. Planes whose sum is not finite, because they hold an
+/// infinity or a NaN or are too large, are summed again as exponentials.
+template <class Kind, class Exponentials, class I>
+struct SmallProductReduction {
+  using Accumulator = float;
+  using PositionLane = I;
+  static constexpr bool any_order = true;
+  static constexpr int N = simd::lanes<float>;
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  using State = WideSum<float, N>;
+  static constexpr float unit = 0x1p87F;
+
+  Kind kind;
+  double positions;
+  const Exponentials& exponentials;
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero();
+  }
+  template <int K, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>&,
+                                  const Valid& valid) const {
+    with_number<4>(
+        kind.exponent, [&](auto exponent) __attribute__((always_inline)) {
+          std::conditional_t<exponent == 2, V, Wide> power[K];
+          unroll<K>([&](auto k) __attribute__((always_inline)) {
+            const V base = valid.select(k, kind.base(x[k]), simd::zero<V>());
+            if constexpr (exponent == 2)
+              power[k] = small_power<2>(base * simd::splat<float, N>(unit));
+            else
+              power[k] = small_power<exponent>(simd::convert<double>(base));
+          });
+          state.add(wide_total(power));
+        });
+  }
+  POOLHEAD_INLINE State merge(State a, const State& b) const {
+    a.add(b);
+    return a;
+  }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    auto total = state.sum;
+    if constexpr (Kind::averages) total = total / simd::splat<double, N>(positions);
+    const Wide y = root(total);
+    exponentials.exact.put_results(n, c, count)(y, y);
+    const auto finite = (state.sum - state.sum) == simd::zero<Wide>();
+    each_run(~simd::bits(finite), count,
+             [&](int from, int to) { exponentials.reduce_block(exponentials.exact.map, n, c + from, c + to); });
+  }
+
+ private:
+  POOLHEAD_INLINE Wide root(const Wide& x) const {
+    if (kind.exponent == 2) return simd::sqrt(x) * simd::splat<double, N>(1.0 / static_cast<double>(unit));
+    if (kind.exponent != 3) return small_root<N>(x, kind.exponent);
+    const auto nothing = simd::zero<Wide>();
+    const auto third = simd::log2(x).value() / simd::splat<double, N>(3.0);
+    return simd::select(x == nothing, nothing, simd::exp2_full(third));
+  }
+};
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
