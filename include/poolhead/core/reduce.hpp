@@ -26,8 +26,8 @@
 //     void raise(State&, const Top&) const;                         // no x until the next raise is larger
 //     void accumulate(State&, const Vec (&x)[K]) const;
 //
-// Where lanes may stand for other channels than in identity and finish (NHWC), and elements come in any order
-// and without positions (NCHW), it says `static constexpr bool any_order = true`.
+// Where lanes may stand for other channels than in identity and finish (NHWC), and elements come in any order,
+// with their positions in NHWC and without in NCHW, it says `static constexpr bool any_order = true`.
 //
 // A reduction of a few instructions says `static constexpr bool is_light = true`: short planes of NCHW are then
 // unrolled for it. It may have a narrower state for these,
@@ -346,12 +346,12 @@ template <class R, class X>
   State* const states = workspace<R, State>(vectors);
   for (Index v = 0; v < vectors; ++v)
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
+  const Index last = x.positions();
+  const Index apart = any_order<R> ? std::max<Index>(last / 4, 1) : 1;
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
-    const Index apart = any_order<R> ? std::max<Index>((to - from) / 4, 1) : 1;
     walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
                                                     mask_row(x, n), f, apart);
   };
-  const Index last = x.positions();
   if constexpr (scans<R>) {
     auto* const tops = workspace<R, decltype(reduction.scan_start())>(vectors);
     const Index part = std::max<Index>(scanned_elements / x.channels(), 16);
@@ -369,7 +369,7 @@ template <class R, class X>
   } else {
     walk(
         0, last, [&](Index v, const auto& group, Index s, const auto& valid) __attribute__((always_inline)) {
-          const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), 1};
+          const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), static_cast<I>(apart)};
           reduction.accumulate(states[v], group, at, valid);
         });
   }
