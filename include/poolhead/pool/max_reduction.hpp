@@ -136,7 +136,8 @@ struct MaxReduction {
         at = simd::select(own[before] == top, positions.at(before), at);
       });
       top = or_nan(top, nan);
-      const auto wins = later_wins(state.value, top) | ((state.value == top) & (at < state.position));
+      const auto earlier = simd::convert<simd::IntOf<A>>(at < state.position);
+      const auto wins = later_wins(state.value, top) | ((state.value == top) & earlier);
       state = {simd::select(wins, top, state.value), simd::select(wins, at, state.position)};
     } else {
       state.value = or_nan(simd::max(state.value, top), nan);
