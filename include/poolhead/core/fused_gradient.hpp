@@ -44,6 +44,7 @@ struct FusedGradient {
   using Accumulator = A;
   using PositionLane = I;
   static constexpr bool reads_x = (false || ... || Gradients::reads_x);
+  static constexpr bool is_empty = sizeof...(Gradients) == 0;
   static constexpr int N = simd::lanes<A>;
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;
