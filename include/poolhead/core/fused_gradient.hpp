@@ -50,6 +50,7 @@ struct FusedGradient {
     else
       return (0 + ... + Gradients::peaks);
   }();
+  static constexpr bool is_empty = sizeof...(Gradients) == 0;
   static constexpr int N = simd::lanes<A>;
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;

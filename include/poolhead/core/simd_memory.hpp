@@ -267,6 +267,18 @@ POOLHEAD_INLINE void store_first(T* p, const Vec<A, N>& a, int count) {
     detail::store_first_raw(p, a.raw, count);
 }
 
+/// N plain numbers at p, as lanes of their own type over as many registers as that takes.
+template <int N, class T>
+POOLHEAD_INLINE Vec<T, N> load_array(const T* p) {
+  if constexpr (Vec<T, N>::split) {
+    return {load_array<N / 2>(p), load_array<N / 2>(p + N / 2)};
+  } else {
+    Vec<T, N> out;
+    std::memcpy(&out.raw, p, sizeof out.raw);
+    return out;
+  }
+}
+
 /// The first count (0 .. N) of plain numbers at p, as lanes of their own type over as many registers as that
 /// takes; the other lanes are 0.
 template <int N, class T>

@@ -19,12 +19,15 @@
 //     void each_peak(const Coefficients&, const F& f) const;
 //   };
 //
-// Bins have no value at an element alone. They add to some rows of a block of planes at a time, channels in
-// lanes, in scratch memory that stays in a cache:
+// Bins have no value at an element alone. They give some rows of a block of planes at a time, channels in
+// lanes, in scratch memory that stays in a cache, or in dx itself:
 //
 //   struct RowGradient {
-//     template <class A>       // tile[s * stride + k] += dx(n, c + k, s), k < channels, s = 0 in row `first`
-//     void add_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
+//     template <bool adds, class A>   // tile[s * stride + k] (+)= dx(n, c + k, s), k < channels, up to whole
+//     void put_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
+//     bool puts_planes() const;       // vectors, s = 0 in row `first`; or whether planes are written at once:
+//     template <class A>
+//     void put_planes(A* planes, Index n, Index c, Index channels) const;
 //   };
 #pragma once
 
@@ -60,6 +63,9 @@ struct Spread {
   static constexpr int N = simd::lanes<A>;
   static constexpr bool by_rows = sizeof...(RowGradients) > 0;
   using V = simd::Vec<A, N>;
+  /// Whether dx is what one row gradient gives, in its own type.
+  template <class DX>
+  static constexpr bool is_alone = sizeof...(RowGradients) == 1 && !adds && G::is_empty && std::same_as<DX, A*>;
 
   G gradient;
   std::tuple<RowGradients...> row_gradients;
@@ -82,10 +88,23 @@ struct Spread {
                      Index last) const {
     const Index size = (last - first) * width * stride;
     A* const tile = workspace<Spread, A>(size);
-    std::fill_n(tile, size, A(0));
-    std::apply([&](const auto&... g) { (g.add_rows(tile, stride, n, c, channels, first, last), ...); },
-               row_gradients);
+    std::apply(
+        [&](const auto& g, const auto&... others) {
+          g.template put_rows<false>(tile, stride, n, c, channels, first, last);
+          (others.template put_rows<true>(tile, stride, n, c, channels, first, last), ...);
+        },
+        row_gradients);
     return tile;
+  }
+
+  static constexpr Index scattered = 8 * N;
+  static constexpr Index most_scattered = 16384;
+  POOLHEAD_INLINE static void copy_channels(const A* from, Index count, A* to) {
+    if (count == scattered)
+      unroll<8>([&](auto v)
+                    __attribute__((always_inline)) { simd::store(to + v * N, simd::load<A>(from + v * N)); });
+    else
+      std::copy_n(from, count, to);
   }
 
   /// Lanes that are channels, `stride` apart from position to position, in the order of memory: four positions
@@ -158,6 +177,18 @@ struct Spread {
       if (size >= least_long_plane) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
+    if constexpr (is_alone<DX>) {
+      T* const planes = dx + (n * x.channels() + c) * size;
+      const auto& alone = std::get<0>(row_gradients);
+      if (alone.puts_planes()) return alone.put_planes(planes, n, c, end - c);
+      if (turned > 0) {
+        const A* const tile = fill_rows(x.width(), turned, n, c, end - c, 0, x.height());
+        for (Index q = 0; q < end - c; q += N)
+          turn_back<N>(tile + q, turned, size, static_cast<int>(std::min<Index>(N, end - c - q)),
+                       planes + q * size, size);
+        return;
+      }
+    }
     const A* base = nullptr;
     if constexpr (by_rows) {
       if (turned > 0) base = fill_rows(x.width(), turned, n, c, end - c, 0, x.height());
@@ -200,6 +231,21 @@ struct Spread {
     if constexpr (is_flat<X, DX>) return write_flat_rows(gradient, x, dx, n, c, end);
     const Index stride = x.channels();
     const Index taken = end - c;
+    if constexpr (is_alone<DX>) {
+      const auto& alone = std::get<0>(row_gradients);
+      const Index size = x.positions();
+      A* const own_dx = dx + n * size * stride + c;
+      // What is scattered over a short plane's few elements finds them in the first-level cache.
+      if (alone.puts_planes() && size * scattered <= most_scattered) {
+        for (Index q = 0; q < taken; q += scattered) {
+          const Index now = std::min<Index>(scattered, taken - q);
+          const A* const base = fill_rows(x.width(), scattered, n, c + q, now, 0, x.height());
+          for (Index s = 0; s < size; ++s) copy_channels(base + s * scattered, now, own_dx + s * stride + q);
+        }
+        return;
+      }
+      if (taken % N == 0) return alone.template put_rows<false>(own_dx, stride, n, c, taken, 0, x.height());
+    }
     const Index vectors = (taken + N - 1) / N;
     const Index padded = vectors * N;
     const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, taken - v * N)); };

@@ -62,21 +62,18 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
     else
       simd::store_first(to, value, elements);
   };
-  V rows[N];
-  const auto turn = [&](Index s, int own) __attribute__((always_inline)) {
-    unroll<N>([&](auto i) __attribute__((always_inline)) {
-      if (i < own)
-        std::memcpy(static_cast<void*>(&rows[i]), tile + (s + i) * stride, sizeof(V));
-      else
-        rows[i] = simd::zero<V>();
-    });
-    simd::transpose<N / 2>(rows);
-  };
   const auto turn_whole = [&](Index s) __attribute__((always_inline)) {
-    turn(s, N);
-    unroll<N>([&](auto q) __attribute__((always_inline)) {
-      if (q < count) put(planes + q * plane_stride + s, rows[q], N);
-    });
+    V rows[N];
+    unroll<N>([&](auto i)
+                  __attribute__((always_inline)) { rows[i] = simd::load_array<N>(tile + (s + i) * stride); });
+    simd::transpose<N / 2>(rows);
+    if (count == N) {
+      unroll<N>([&](auto q) __attribute__((always_inline)) { put(planes + q * plane_stride + s, rows[q], N); });
+    } else {
+      unroll<N - 1>([&](auto q) __attribute__((always_inline)) {
+        if (q < count) put(planes + q * plane_stride + s, rows[q], N);
+      });
+    }
   };
   Index s = 0;
   for (; s + N <= positions; s += N) turn_whole(s);
@@ -84,9 +81,15 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
   if (positions >= N) return turn_whole(positions - N);  // some of them once more
   // Vectors reach into the planes that follow, and those are written after them.
   const auto own = static_cast<int>(positions);
-  turn(0, own);
+  V rows[N];
+  unroll<N>([&](auto i) __attribute__((always_inline)) {
+    rows[i] = simd::load_array<N>(tile + std::min<Index>(i, positions - 1) * stride);
+  });
+  simd::transpose<N / 2>(rows);
   const Index last = plane_stride == positions ? count - (N + own - 1) / own : -1;
-  for (int q = 0; q < count; ++q) put(planes + q * plane_stride, rows[q], q <= last ? N : own);
+  unroll<N>([&](auto q) __attribute__((always_inline)) {
+    if (q < count) put(planes + q * plane_stride, rows[q], q <= last ? N : own);
+  });
 }
 
 }  // namespace detail

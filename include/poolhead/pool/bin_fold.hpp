@@ -1,4 +1,5 @@
-// How bins are folded: of a tile of some positions of a few vectors of channels, lanes that are channels.
+// How bins are folded, lanes being channels: of short planes bin by bin; of others, in every row the runs that
+// columns of bins cover, and those runs down the rows that a bin covers.
 #pragma once
 
 #include "poolhead/pool/global_average.hpp"
@@ -8,291 +9,295 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// The sum of m vectors, `step` elements apart, by halves.
-template <int m, class A>
-POOLHEAD_INLINE simd::Vec<A, simd::lanes<A>> sum_row(const A* p, Index step) {
-  if constexpr (m == 1)
-    return simd::load<A>(p);
-  else
-    return sum_row<m / 2>(p, step) + sum_row<m - m / 2>(p + m / 2 * step, step);
+// What bins are folded to:
+//
+//   struct Bins {
+//     struct State;
+//     template <int m, int K>      // m consecutive positions, step apart, of K vectors of channels
+//     static void few(const A* p, Index step, Index position, State (&)[K]);
+//     static State append(const State& a, const State& later);    // `later` stands behind a
+//     static State merge(const State& a, const State& b);         // in any order
+//   };
+
+/// sums[v] = vector v of m positions, `step` elements apart, added up by halves. Neighbours are loaded one
+/// after the other: caches that give two vectors at a time take them from the two halves of a line.
+template <int m, class A, int K>
+POOLHEAD_INLINE void sum_row(const A* p, Index step, simd::Vec<A, simd::lanes<A>> (&sums)[K]) {
+  if constexpr (m == 1) {
+    unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = simd::load<A>(p + v * simd::lanes<A>); });
+  } else {
+    simd::Vec<A, simd::lanes<A>> others[K];
+    sum_row<m / 2>(p, step, sums);
+    sum_row<m - m / 2>(p + m / 2 * step, step, others);
+    unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = sums[v] + others[v]; });
+  }
 }
+
+/// Sums of so few floats that they need no double.
+template <class A>
+struct ShortSums {
+  using State = simd::Vec<A, simd::lanes<A>>;
+
+  template <int m, int K>
+  POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K]) {
+    sum_row<m>(p, step, sums);
+  }
+  POOLHEAD_INLINE static State append(const State& a, const State& later) { return a + later; }
+  POOLHEAD_INLINE static State merge(const State& a, const State& b) { return a + b; }
+  POOLHEAD_INLINE static auto mean(const State& sum, Index size) {
+    return sum * simd::splat<A, simd::lanes<A>>(A(1) / static_cast<A>(size));
+  }
+};
 
 /// Sums in double of `together` floats at a time.
 template <class A, int together>
-struct BinSums {
+struct GroupSums {
   using State = WideSum<A, simd::lanes<A>>;
 
-  template <int m>
-  POOLHEAD_INLINE static State few(const A* p, Index step, Index) {
+  template <int m, int K>
+  POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K]) {
     constexpr int group = std::same_as<A, double> ? 1 : together;
-    State sum = State::zero();
+    unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = State::zero(); });
     unroll<(m + group - 1) / group>([&](auto g) __attribute__((always_inline)) {
       constexpr int first = g * group;
-      sum.add(simd::convert<double>(sum_row<std::min(group, m - first)>(p + first * step, step)));
+      simd::Vec<A, simd::lanes<A>> parts[K];
+      sum_row<std::min(group, m - first)>(p + first * step, step, parts);
+      unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v].add(simd::convert<double>(parts[v])); });
     });
-    return sum;
   }
-  POOLHEAD_INLINE static void append(State& to, const State& later) { to.add(later); }
+  POOLHEAD_INLINE static State append(const State& a, const State& later) { return merge(a, later); }
   POOLHEAD_INLINE static State merge(const State& a, const State& b) {
     State sum = a;
     sum.add(b);
     return sum;
   }
-  POOLHEAD_INLINE static auto mean(const State& sum, const Window& bin) {
-    return AverageFold<A, simd::IntOf<A>, false>().value(sum, static_cast<double>(bin.size()));
+  POOLHEAD_INLINE static auto mean(const State& sum, Index size) {
+    return AverageFold<A, simd::IntOf<A>, false>().value(sum, static_cast<double>(size));
   }
 };
 
-/// BinMaxima and their positions.
+/// Maxima and their positions, of what holds no NaN.
 template <class A, class I>
 struct BinMaxima {
   static constexpr int N = simd::lanes<A>;
-  using Fold = MaxFold<A, I>;
-  using State = typename Fold::State;
+  using State = typename MaxFold<A, I>::State;
 
-  template <int m>
-  POOLHEAD_INLINE static State few(const A* p, Index step, Index position) {
-    const auto at = [&](Index u) __attribute__((always_inline)) {
-      return State{simd::load<A>(p + u * step), simd::splat<I, N>(static_cast<I>(position + u))};
-    };
-    State top = at(0);
-    unroll<m - 1>([&](auto u) __attribute__((always_inline)) { top = Fold::append(top, at(u + 1)); });
-    return top;
+  template <int m, int K>
+  POOLHEAD_INLINE static void few(const A* p, Index step, Index position, State (&tops)[K]) {
+    unroll<m>([&](auto s) __attribute__((always_inline)) {
+      const auto at = simd::splat<I, N>(static_cast<I>(position + s));
+      unroll<K>([&](auto v) __attribute__((always_inline)) {
+        const State one{simd::load<A>(p + s * step + v * N), at};
+        tops[v] = s == 0 ? one : append(tops[v], one);
+      });
+    });
   }
-  POOLHEAD_INLINE static void append(State& to, const State& later) { to = Fold::append(to, later); }
-  POOLHEAD_INLINE static State merge(const State& a, const State& b) { return Fold().merge(a, b); }
+  POOLHEAD_INLINE static State append(const State& a, const State& later) {
+    return pick(later.value > a.value, a, later);
+  }
+  POOLHEAD_INLINE static State merge(const State& a, const State& b) {
+    const auto earlier = simd::convert<simd::IntOf<A>>(b.position < a.position);
+    return pick((b.value > a.value) | ((b.value == a.value) & earlier), a, b);
+  }
+
+ private:
+  template <class M>
+  POOLHEAD_INLINE static State pick(const M& b_wins, const State& a, const State& b) {
+    return {simd::select(b_wins, b.value, a.value), simd::select(b_wins, b.position, a.position)};
+  }
 };
 
-/// sink(v, what Bins makes of the window for vector v), the tile being (positions, vectors) from position
-/// `first` of the plane on.
-template <class Bins, class A, class Sink>
-POOLHEAD_INLINE void fold_window(const A* tile, Index vectors, Index first, const Window& window,
-                                 const Sink& sink) {
-  constexpr int N = simd::lanes<A>;
-  constexpr int most = 8;
-  const Index step = vectors * N;
-  with_number<most>(
-      static_cast<int>(std::min<Index>(window.columns, most)), [&](auto m) __attribute__((always_inline)) {
-        for (Index v = 0; v < vectors; ++v) {
-          const A* row = tile + (window.first - first) * step + v * N;
-          Index position = window.first;
-          const auto fold_row = [&](auto& state, Index w) __attribute__((always_inline)) {
-            if constexpr (m == most) {
-              for (; w + 4 <= window.columns; w += 4)
-                Bins::append(state, Bins::template few<4>(row + w * step, step, position + w));
-              for (; w < window.columns; ++w)
-                Bins::append(state, Bins::template few<1>(row + w * step, step, position + w));
-            }
-          };
-          auto state = Bins::template few<m>(row, step, position);
-          fold_row(state, m);
-          for (Index r = 1; r < window.rows; ++r) {
-            row += window.step * step;
-            position += window.step;
-            Bins::append(state, Bins::template few<m>(row, step, position));
-            fold_row(state, m);
-          }
-          sink(v, state);
-        }
-      });
-}
-
-/// Bins of at most so many rows and columns are summed in float: that and the share's rounding stay below 4 ulp
-/// of the mean magnitude.
-inline constexpr int most_short = 4;
-
-/// sink(v, the sum of such a bin).
-template <class A, class Sink>
-POOLHEAD_INLINE void sum_short(const A* tile, Index vectors, const Window& window, const Sink& sink) {
-  constexpr int N = simd::lanes<A>;
-  const Index step = vectors * N;
-  const A* const corner = tile + window.first * step;
-  const Index down = window.step * step;
-  with_number<most_short>(
-      static_cast<int>(window.columns), [&](auto columns) __attribute__((always_inline)) {
-        with_number<most_short>(
-            static_cast<int>(window.rows), [&](auto rows) __attribute__((always_inline)) {
-              for (Index v = 0; v < vectors; ++v) {
-                const A* const from = corner + v * N;
-                auto sum = sum_row<columns>(from, step);
-                unroll<rows - 1>([&](auto r) __attribute__((always_inline)) {
-                  sum = sum + sum_row<columns>(from + (r + 1) * down, step);
-                });
-                sink(v, sum);
-              }
-            });
-      });
-}
-
-/// The means of all bins of planes that stand in the tile whole; values is (vectors, bins).
-template <class A>
-[[gnu::noinline]] void average_bins(const GridEdges& grids, const A* tile, Index vectors, A* values) {
-  constexpr int N = simd::lanes<A>;
-  const Index total = grids.grids().bins();
-  A* to = values;
-  for (Index k = 0; k < grids.count(); ++k) {
-    for (Index i = 0; i < grids[k].rows; ++i) {
-      for (Index j = 0; j < grids[k].columns; ++j, to += N) {
-        const Window window = grids.window(k, i, j);
-        const auto store = [&](Index v, const auto& mean) __attribute__((always_inline)) {
-          simd::store(to + v * total * N, mean);
-        };
-        if constexpr (std::same_as<A, float>) {
-          if (window.rows <= most_short && window.columns <= most_short) {
-            const auto share = simd::splat<A, N>(A(1) / static_cast<A>(window.size()));
-            sum_short(
-                tile, vectors, window, [&](Index v, const auto& sum) __attribute__((always_inline)) {
-                  store(v, sum * share);
-                });
-            continue;
-          }
-        }
-        fold_window<BinSums<A, 8>>(
-            tile, vectors, 0, window, [&](Index v, const auto& sum) __attribute__((always_inline)) {
-              store(v, BinSums<A, 8>::mean(sum, window));
-            });
-      }
-    }
-  }
-}
-
-/// The maxima of the bins of those grids that no finer one makes up, and where they stand.
-template <class A, class I>
-[[gnu::noinline]] void max_bins(const GridEdges& grids, const A* tile, Index vectors, A* values, I* positions) {
-  constexpr int N = simd::lanes<A>;
-  const Index total = grids.grids().bins();
-  Index b = 0;
-  for (Index k = 0; k < grids.count(); ++k) {
-    if (grids.finer(k) != k) {
-      b += grids[k].bins();
-      continue;
-    }
-    for (Index i = 0; i < grids[k].rows; ++i)
-      for (Index j = 0; j < grids[k].columns; ++j, ++b)
-        fold_window<BinMaxima<A, I>>(
-            tile, vectors, 0,
-            grids.window(k, i, j), [&](Index v, const auto& top) __attribute__((always_inline)) {
-              simd::store(values + (v * total + b) * N, top.value);
-              simd::store_first(positions + (v * total + b) * N, top.position, N);
-            });
-  }
-}
-
-/// Makes the maxima of coarse grids of those of fine ones, in the order of how many grids lie between.
-template <class A, class I>
-[[gnu::noinline]] void compose_bins(const GridEdges& grids, Index vectors, A* values, I* positions) {
-  constexpr int N = simd::lanes<A>;
-  const Index total = grids.grids().bins();
-  for (Index steps = 1, left = 1; left > 0; ++steps) {
-    left = 0;
-    for (Index k = 0; k < grids.count(); ++k) {
-      const Index between = grids.compositions(k);
-      if (between > steps) ++left;
-      if (between != steps) continue;
-      const Grid grid = grids[k];
-      const Grid fine = grids[grids.finer(k)];
-      const Index down = fine.rows / grid.rows;
-      const Index across = fine.columns / grid.columns;
-      for (Index v = 0; v < vectors; ++v) {
-        Index corner = v * total + grids.first_bin(grids.finer(k));
-        Index to = v * total + grids.first_bin(k);
-        for (Index i = 0; i < grid.rows; ++i, corner += down * fine.columns) {
-          for (Index j = 0; j < grid.columns; ++j, ++to) {
-            const auto part = [&](Index d, Index a) __attribute__((always_inline)) {
-              const Index b = (corner + d * fine.columns + j * across + a) * N;
-              return typename BinMaxima<A, I>::State{simd::load<A>(values + b),
-                                                     simd::load_array<N>(positions + b, N)};
-            };
-            auto top = part(0, 0);
-            for (Index d = 0; d < down; ++d)
-              for (Index a = d == 0 ? 1 : 0; a < across; ++a) top = BinMaxima<A, I>::merge(top, part(d, a));
-            simd::store(values + to * N, top.value);
-            simd::store_first(positions + to * N, top.position, N);
-          }
-        }
-      }
-    }
-  }
-}
-
-/// Planes that come row by row: every element goes to its cell alone, and a row of cells, when it is complete,
-/// to the bins that cover it.
-template <class Bins, class A>
-class BinCells {
+/// Folds the bins of planes that come some rows at a time, in order. Grids whose bins finer ones make up are
+/// made of those at the end.
+template <class Bins, class A, bool overlapping>
+class BinFold {
  public:
   using State = typename Bins::State;
   using Range = GridEdges::Range;
 
-  BinCells(const GridEdges& grids, Index vectors) : cells(grids), grids_(grids), vectors_(vectors) {
+  /// For `vectors` vectors of channels and at most so many rows at a time.
+  BinFold(const GridEdges& grids, Index vectors, Index rows) : grids_(grids), vectors_(vectors) {
     Index columns = 0;
-    for (Index k = 0; k < grids.count(); ++k) columns = std::max(columns, grids[k].columns);
+    for (Index k = 0; k < grids.count(); ++k)
+      if (is_folded(k)) columns += grids[k].columns;
+    row_step_ = columns * vectors;
     const Index total = grids.grids().bins() * vectors;
-    bins_ = workspace<BinCells, State>(total + (columns + cells.columns()) * vectors);
-    row_ = bins_ + total;
-    states_ = row_ + columns * vectors;
+    bins_ = workspace<BinFold, State>(total + rows * row_step_);
+    runs_ = bins_ + total;
   }
 
-  const GridCells<BinCells> cells;
+  /// Adds some rows, of which `from` is the first position; positions are `step` apart.
+  void add(const A* from, Index step, const Range& rows) {
+    fold_columns(from, step, rows);
+    fold_rows(rows);
+  }
+  /// Adds planes as a whole, and nothing else: each bin takes its own positions, as overlapping ones are few.
+  [[gnu::noinline]] void add_plane(const A* from, Index step) {
+    State* to = bins_;
+    for (Index k = 0; k < grids_.count(); ++k) {
+      const Grid grid = grids_[k];
+      if (!is_folded(k)) {
+        to += grid.bins() * vectors_;
+        continue;
+      }
+      for (Index i = 0; i < grid.rows; ++i) {
+        for (Index j = 0; j < grid.columns; ++j, to += vectors_) {
+          const Range rows = grids_.rows(k, i);
+          const Range columns = grids_.columns(k, j);
+          const Window window{rows.begin * grids_.width() + columns.begin, rows.size(), columns.size(),
+                              grids_.width()};
+          const A* const p = from + window.first * step;
+          with_first(
+              columns.size(), [&](auto m) __attribute__((always_inline)) {
+                Index v = 0;
+                for (; v + 2 <= vectors_; v += 2) fold_window<m, 2>(p + v * N, step, window, to + v);
+                if (v < vectors_) fold_window<m, 1>(p + v * N, step, window, to + v);
+              });
+        }
+      }
+    }
+  }
+  /// The bins, (bins, vectors), when all rows have been added.
+  State* finish() {
+    for (Index steps = 1, left = 1; left > 0; ++steps) {
+      left = 0;
+      for (Index k = 0; k < grids_.count(); ++k) {
+        const Index between = grids_.compositions(k, overlapping);
+        if (between > steps) ++left;
+        if (between == steps) compose(k);
+      }
+    }
+    return bins_;
+  }
 
-  /// Some rows of the plane, of one row of cells, of which they are the first or not: the tile is theirs.
-  [[gnu::noinline]] void add(const A* tile, const Range& rows, bool first) {
-    const Index width = grids_.width();
-    for (Index h = rows.begin; h < rows.end; ++h, first = false) {
-      for (Index c = 0; c < cells.columns(); ++c) {
-        State* const to = states_ + c * vectors_;
-        const Window window{h * width + cells.column(c).begin, 1, cells.column(c).size(), 0};
-        fold_window<Bins>(
-            tile, vectors_, rows.begin * width,
-            window, [&](Index v, const State& state) __attribute__((always_inline)) {
-              if (first)
-                to[v] = state;
-              else
-                Bins::append(to[v], state);
+ private:
+  static constexpr int N = simd::lanes<A>;
+  static constexpr int most = 8;
+
+  bool is_folded(Index k) const { return grids_.finer(k, overlapping) == k; }
+
+  /// f(the first 1 .. most of count, as a constant): what follows are whole groups of `most`.
+  template <class F>
+  POOLHEAD_INLINE static void with_first(Index count, const F& f) {
+    with_number<most>(static_cast<int>((count - 1) & (most - 1)) + 1, f);
+  }
+
+  /// states[v] = what count positions from p on, of which m come first, are folded to.
+  template <int m, int K>
+  POOLHEAD_INLINE static void fold_run(const A* p, Index step, Index count, Index position,
+                                       State (&states)[K]) {
+    Bins::template few<m>(p, step, position, states);
+    for (Index w = m; w < count; w += most) {
+      State later[K];
+      Bins::template few<most>(p + w * step, step, position + w, later);
+      unroll<K>([&](auto v) __attribute__((always_inline)) { states[v] = Bins::append(states[v], later[v]); });
+    }
+  }
+  /// The same of the rows of a window that begins at p.
+  template <int m, int K>
+  POOLHEAD_INLINE static void fold_window(const A* p, Index step, const Window& window, State* to) {
+    State states[K];
+    fold_run<m>(p, step, window.columns, window.first, states);
+    for (Index r = 1; r < window.rows; ++r) {
+      State later[K];
+      fold_run<m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, later);
+      unroll<K>([&](auto v) __attribute__((always_inline)) { states[v] = Bins::append(states[v], later[v]); });
+    }
+    unroll<K>([&](auto v) __attribute__((always_inline)) { to[v] = states[v]; });
+  }
+  /// Each row of a window by itself: to[r * row_step_] is row r.
+  template <int m, int K>
+  POOLHEAD_INLINE void fold_each_row(const A* p, Index step, const Window& window, State* to) const {
+    for (Index r = 0; r < window.rows; ++r) {
+      State states[K];
+      fold_run<m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, states);
+      unroll<K>([&](auto v) __attribute__((always_inline)) { to[r * row_step_ + v] = states[v]; });
+    }
+  }
+  [[gnu::noinline]] void fold_columns(const A* from, Index step, const Range& rows) {
+    State* to = runs_;
+    for (Index k = 0; k < grids_.count(); ++k) {
+      if (!is_folded(k)) continue;
+      for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
+        const Range run = grids_.columns(k, j);
+        const A* const p = from + run.begin * step;
+        const Window window{rows.begin * grids_.width() + run.begin, rows.size(), run.size(), grids_.width()};
+        with_first(
+            run.size(), [&](auto m) __attribute__((always_inline)) {
+              Index v = 0;
+              for (; v + 2 <= vectors_; v += 2) fold_each_row<m, 2>(p + v * N, step, window, to + v);
+              if (v < vectors_) fold_each_row<m, 1>(p + v * N, step, window, to + v);
             });
       }
     }
   }
-  /// Hands row r of cells on to the bins.
-  [[gnu::noinline]] void close(Index r) {
-    const Range* span = cells.spans();
-    State* own = bins_;
-    for (Index k = 0; k < grids_.count(); ++k) {
-      const Grid grid = grids_[k];
-      const Index step = grid.columns * vectors_;
-      for (Index j = 0; j < grid.columns; ++j, ++span) {
-        for (Index v = 0; v < vectors_; ++v) {
-          State state = states_[span->begin * vectors_ + v];
-          for (Index c = span->begin + 1; c < span->end; ++c)
-            state = Bins::merge(state, states_[c * vectors_ + v]);
-          row_[j * vectors_ + v] = state;
-        }
+
+  /// m states, one below the other.
+  template <int m>
+  POOLHEAD_INLINE static State fold_down(const State* run, Index step) {
+    if constexpr (m == 1)
+      return *run;
+    else
+      return Bins::append(fold_down<m / 2>(run, step), fold_down<m - m / 2>(run + m / 2 * step, step));
+  }
+  [[gnu::noinline]] void fold_rows(const Range& rows) {
+    const State* runs = runs_;
+    State* bins = bins_;
+    for (Index k = 0; k < grids_.count(); bins += grids_[k].bins() * vectors_, ++k) {
+      if (!is_folded(k)) continue;
+      const Index across = grids_[k].columns * vectors_;
+      for (Index i = 0; i < grids_[k].rows; ++i) {
+        const Range own = grids_.rows(k, i);
+        const Range now{std::max(own.begin, rows.begin), std::min(own.end, rows.end)};
+        if (now.begin >= now.end) continue;
+        const State* const first = runs + (now.begin - rows.begin) * row_step_;
+        State* const to = bins + i * across;
+        with_first(
+            now.size(), [&](auto m) __attribute__((always_inline)) {
+              if (now.size() <= most && now.begin == own.begin) {
+                const State* const from = first;  // not read anew after each store
+                State* const out = to;
+                const Index step = row_step_;
+                for (Index e = 0, end = across; e < end; ++e) out[e] = fold_down<m>(from + e, step);
+                return;
+              }
+              for (Index e = 0; e < across; ++e) {
+                State state = fold_down<m>(first + e, row_step_);
+                for (Index r = m; r < now.size(); r += most)
+                  state = Bins::append(state, fold_down<most>(first + e + r * row_step_, row_step_));
+                to[e] = now.begin == own.begin ? state : Bins::append(to[e], state);
+              }
+            });
       }
-      const Range covering = cells.covering(k, r);
-      for (Index i = covering.begin; i < covering.end; ++i) {
-        State* const bins = own + i * step;
-        if (cells.row(r).begin == grids_.rows(k, i).begin)
-          std::copy_n(row_, step, bins);
-        else
-          for (Index b = 0; b < step; ++b) Bins::append(bins[b], row_[b]);
-      }
-      own += grid.bins() * vectors_;
+      runs += across;
     }
   }
-  /// sink(v, b, state, window) for every bin.
-  template <class Sink>
-  void each(const Sink& sink) const {
-    const State* next = bins_;
-    Index b = 0;
-    for (Index k = 0; k < grids_.count(); ++k)
-      for (Index i = 0; i < grids_[k].rows; ++i)
-        for (Index j = 0; j < grids_[k].columns; ++j, ++b)
-          for (Index v = 0; v < vectors_; ++v) sink(v, b, *next++, grids_.window(k, i, j));
+
+  /// Makes the bins of grid k of those of the finer one.
+  [[gnu::noinline]] void compose(Index k) {
+    const Index finer = grids_.finer(k, overlapping);
+    const Grid grid = grids_[k];
+    const Grid fine = grids_[finer];
+    const Index down = fine.rows / grid.rows;
+    const Index across = fine.columns / grid.columns;
+    const State* corner = bins_ + grids_.first_bin(finer) * vectors_;
+    State* to = bins_ + grids_.first_bin(k) * vectors_;
+    const auto part = [&](Index d, Index a) { return (d * fine.columns + a) * vectors_; };
+    for (Index i = 0; i < grid.rows; ++i, corner += part(down - 1, 0)) {
+      for (Index j = 0; j < grid.columns; ++j, corner += part(0, across)) {
+        for (Index v = 0; v < vectors_; ++v, ++to) {
+          State state = corner[v];
+          for (Index d = 0; d < down; ++d)
+            for (Index a = d == 0 ? 1 : 0; a < across; ++a) state = Bins::merge(state, corner[part(d, a) + v]);
+          *to = state;
+        }
+      }
+    }
   }
 
- private:
   const GridEdges& grids_;
-  Index vectors_;
-  State *bins_, *row_, *states_;
+  Index vectors_, row_step_;
+  State *bins_, *runs_;
 };
 
 }  // namespace detail

@@ -28,10 +28,10 @@ POOLHEAD_INLINE void add_up(const A* row, const Offset& offset, Index count, Ind
       });
 }
 
-/// tile[s * stride + q] += the shares, (bins, vectors), of all bins that cover position s of channel q <
-/// channels; the tile begins with the first of the rows, its stride is whole vectors. The positions of a cell
-/// are covered alike: what it gets is added up once.
-template <class A>
+/// tile[s * stride + q] = the shares, (bins, vectors), of all bins that cover position s of channel q <
+/// channels, or where it adds, += them; the tile begins with the first of the rows, and q goes up to whole
+/// vectors. The positions of a cell are covered alike: what it gets is added up once.
+template <bool adds, class A>
 [[gnu::noinline]] void spread_shares(const GridEdges& grids, const A* shares, Index channels, A* tile,
                                      Index stride, const GridEdges::Range& rows) {
   constexpr int N = simd::lanes<A>;
@@ -79,11 +79,16 @@ template <class A>
       const Index count = first[c + 1] - first[c];
       const Range across = cells.column(c);
       A* const corner = tile + ((own.begin - rows.begin) * grids.width() + across.begin) * stride;
+      const auto put = [](A * at, const V& sum) __attribute__((always_inline)) {
+        if constexpr (adds)
+          simd::store(at, simd::load<A>(at) + sum);
+        else
+          simd::store(at, sum);
+      };
       if (own.size() == 1 && across.size() == 1) {
         add_up(
-            row, offset, count, length, [&](Index e, const V& sum) __attribute__((always_inline)) {
-              simd::store(corner + e, simd::load<A>(corner + e) + sum);
-            });
+            row, offset, count,
+            length, [&](Index e, const V& sum) __attribute__((always_inline)) { put(corner + e, sum); });
         continue;
       }
       add_up(
@@ -92,14 +97,13 @@ template <class A>
       for (Index h = 0; h < own.size(); ++h) {
         A* at = corner + h * grids.width() * stride;
         for (Index w = 0; w < across.size(); ++w, at += stride)
-          for (Index e = 0; e < length; e += N)
-            simd::store(at + e, simd::load<A>(at + e) + simd::load<A>(sums + e));
+          for (Index e = 0; e < length; e += N) put(at + e, simd::load<A>(sums + e));
       }
     }
   }
 }
 
-/// Adds the gradients of the bins to some rows of planes.
+/// The gradients of the bins, for some rows of planes.
 template <class T, class DY>
 struct BinGradient {
   static constexpr bool has_rows = true;
@@ -110,37 +114,77 @@ struct BinGradient {
   DY dy;
   Rows<const Index> argmax;
 
-  template <class A>
-  void add_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
-    const GridEdges::Range rows{first, last};
+  template <bool adds, class A>
+  void put_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
     if (max) {
-      for (Index k = 0; k < grids.count(); ++k) add_maxima(tile, stride, n, c, channels, k, rows);
+      const Index begin = first * shape.width();
+      const Index end = last * shape.width();
+      const bool whole = first == 0 && last == shape.height();
+      constexpr Index step = 8 * simd::lanes<A>;
+      for (Index q = 0; q < channels; q += step) {
+        const Index now = std::min(step, channels - q);
+        if constexpr (!adds) clear(tile + q, stride, end - begin, now);
+        for (Index k = 0; k < grids.count(); ++k) {
+          if (whole)
+            add_maxima<true>(tile + q, stride, 1, n, c + q, now, k, {0, 0});
+          else
+            add_maxima<false>(tile + q, stride, 1, n, c + q, now, k, {begin, end});
+        }
+      }
     } else {
       const Index step = grids.vectors_together() * simd::lanes<A>;
       for (Index q = 0; q < channels; q += step) {
         const Index taken = std::min(step, channels - q);
-        spread_shares(grids, shares<A>(n, c + q, taken), taken, tile + q, stride, rows);
+        spread_shares<adds>(grids, shares<A>(n, c + q, taken), taken, tile + q, stride, {first, last});
       }
+    }
+  }
+  bool puts_planes() const { return max; }
+  /// Writes planes of NCHW where they lie.
+  template <class A>
+  void put_planes(A* planes, Index n, Index c, Index channels) const {
+    const Index size = shape.positions();
+    constexpr Index together = 4;  // planes in the first-level cache
+    for (Index q = 0; q < channels; q += together, planes += together * size) {
+      const Index now = std::min(together, channels - q);
+      std::fill_n(planes, now * size, A(0));
+      for (Index k = 0; k < grids.count(); ++k) add_maxima<true>(planes, 1, size, n, c + q, now, k, {0, 0});
     }
   }
 
  private:
+  /// tile[s * stride + q] = 0, s < positions, q < channels.
   template <class A>
-  void add_maxima(A* tile, Index stride, Index n, Index c, Index channels, Index k,
-                  const GridEdges::Range& rows) const {
-    const Index begin = rows.begin * shape.width();
-    const Index end = rows.end * shape.width();
+  static void clear(A* tile, Index stride, Index positions, Index channels) {
+    if (stride == channels) {
+      std::fill_n(tile, positions * channels, A(0));
+      return;
+    }
+    constexpr Index N = simd::lanes<A>;
+    for (Index s = 0; s < positions; ++s, tile += stride) {
+      Index q = 0;
+      for (; q + N <= channels; q += N) simd::store(tile + q, simd::zero<simd::Vec<A, simd::lanes<A>>>());
+      std::fill_n(tile + q, channels - q, A(0));
+    }
+  }
+  /// Of the positions in `own`, or of all.
+  template <bool whole, class A>
+  [[gnu::noinline]] void add_maxima(A* tile, Index stride, Index channel_stride, Index n, Index c,
+                                    Index channels, Index k, const GridEdges::Range& own) const {
     const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
     const GridRows<const Index> at = grid_rows(argmax, grids.grids(), shape.channels, k);
-    const T* const gradients = g.data + n * g.row_stride + c * g.channel_stride;
-    const Index* const positions = &at(n, c, 0);
-    // Channel by channel the bins that share a maximum would wait for each other.
-    for (Index b = 0; b < grids[k].bins(); ++b) {
-      for (Index q = 0; q < channels; ++q) {
-        const Index s = positions[q * at.channel_stride + b];
-        if (s >= begin && s < end)
-          tile[(s - begin) * stride + q] += static_cast<A>(gradients[q * g.channel_stride + b * g.bin_stride]);
+    const T* gradients = g.data + n * g.row_stride + c * g.channel_stride;
+    const Index* positions = &at(n, c, 0);
+    const Index bins = grids[k].bins();
+    for (Index q = 0; q < channels; ++q) {
+      A* const plane = tile + q * channel_stride;
+      for (Index b = 0; b < bins; ++b) {
+        const Index s = positions[b];
+        if (whole || (s >= own.begin && s < own.end))
+          plane[(s - own.begin) * stride] += static_cast<A>(gradients[b * g.bin_stride]);
       }
+      gradients += g.channel_stride;
+      positions += at.channel_stride;
     }
   }
 

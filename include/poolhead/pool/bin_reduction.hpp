@@ -1,5 +1,6 @@
 // The averages and maxima of bins of adaptive grids. Lanes are channels: some vectors of them are turned (NCHW)
-// or copied (NHWC) to a tile that stays in the first-level cache, planes as a whole or some rows at a time.
+// or copied (NHWC) to a tile that stays in the first-level cache, or read where they lie, short planes as a
+// whole, others some rows at a time.
 #pragma once
 
 #include "poolhead/pool/bin_fold.hpp"
@@ -22,52 +23,50 @@ struct BinHead {
   Index channels;      // of x
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
-    const Index size = x.positions();
-    // A short plane's bins are summed element by element, though they overlap: in floats, and in registers.
-    const bool whole = size <= most_whole;
-    const Index fitting = std::min(tile_elements / ((whole ? size : x.width()) * N), grids.vectors_together());
-    const Index together = std::clamp<Index>(fitting, 1, most_vectors);
-    for (; c < end; c += together * N) {
-      const Index taken = std::min(together * N, end - c);
-      const Index vectors = (taken + N - 1) / N;
-      const Results to = results(vectors);
-      if (!whole) {
-        if (max)
-          fold_rows<BinMaxima<A, I>>(x, n, c, taken, to);
-        else if (size < 1024)
-          fold_rows<BinSums<A, 8>>(x, n, c, taken, to);
-        else
-          fold_rows<BinSums<A, 2>>(x, n, c, taken, to);
-      } else {
-        A* const tile = fill(x, n, c, taken, 0, size);
-        if (max)
-          max_bins(grids, tile, vectors, to.values, to.positions);
-        else
-          average_bins(grids, tile, vectors, to.values);
-      }
+    const bool whole = is_short();
+    const Index fitting = tile_elements / ((whole ? x.positions() : x.width()) * N);
+    const Index together = std::clamp<Index>(std::min(fitting, grids.vectors_together()), 1, most_vectors);
+    // No sum may depend on how many channels there are.
+    const Index rows = whole ? x.height() : std::max<Index>(tile_elements / (together * N * x.width()), 1);
+    while (c < end) {
+      Index taken = std::min(together * N, end - c);
+      // Whole vectors are read where they lie, if they can be and are not read again for other bins.
+      const bool in_place = reads_in_place && !whole && taken >= N;
+      if (in_place) taken = taken / N * N;
+      const auto each_rows = [&](const auto& f) {
+        for (Index h = 0; h < x.height(); h += rows) {
+          const GridEdges::Range now{h, std::min(h + rows, x.height())};
+          const Index first = h * x.width();
+          if constexpr (reads_in_place) {
+            if (in_place) {
+              f(x.sample(n) + first * x.channels() + c, x.channels(), now);
+              continue;
+            }
+          }
+          f(fill(x, n, c, taken, first, now.size() * x.width()), (taken + N - 1) / N * N, now);
+        }
+      };
       if (max)
-        compose_bins(grids, vectors, to.values, to.positions);
+        find_maxima(x, n, c, taken, rows, each_rows);
+      else if (whole && !std::same_as<A, double>)
+        find_means<ShortSums<A>>(x, n, c, taken, rows, each_rows);
+      else if (x.positions() < 1024)
+        find_means<GroupSums<A, 8>>(x, n, c, taken, rows, each_rows);
       else
-        check_means(x, n, c, taken, to);
-      put(n, c, taken, to);
+        find_means<GroupSums<A, 2>>(x, n, c, taken, rows, each_rows);
+      c += taken;
     }
   }
+  /// NHWC is read once, in the order of its rows.
+  bool revisits() const { return std::same_as<typename X::Layout, ChannelsFirst>; }
 
  private:
+  static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
   static constexpr Index tile_elements = 8192;
-  static constexpr Index most_whole = 256;
-  static constexpr Index most_vectors = 16;
+  static constexpr Index most_vectors = 8;
 
-  /// (vectors, bins) of vectors of channels.
-  struct Results {
-    A* values;
-    I* positions;
-  };
-  Results results(Index vectors) const {
-    struct Values;
-    const Index count = grids.grids().bins() * vectors * N;
-    return {workspace<Values, A>(count), max ? workspace<Values, I>(count) : nullptr};
-  }
+  /// Whether the plane is so small that all of it is taken at once, and floats are summed as such: by halves.
+  bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
 
   /// tile (count, vectors): the positions first .. first + count - 1 of channels c .. c + taken - 1.
   A* fill(const X& x, Index n, Index c, Index taken, Index first, Index count) const {
@@ -92,81 +91,146 @@ struct BinHead {
     return tile;
   }
 
-  template <class Bins>
-  void fold_rows(const X& x, Index n, Index c, Index taken, const Results& to) const {
+  template <class Bins, class EachRows>
+  void find_means(const X& x, Index n, Index c, Index taken, Index rows, const EachRows& each_rows) const {
+    struct Means;
     const Index vectors = (taken + N - 1) / N;
-    const Index total = grids.grids().bins();
-    const Index step = std::max<Index>(tile_elements / (vectors * N * x.width()), 1);
-    BinCells<Bins, A> bins(grids, vectors);
-    for (Index r = 0; r < bins.cells.rows(); ++r) {
-      const auto rows = bins.cells.row(r);
-      for (Index h = rows.begin; h < rows.end; h += step) {
-        const Index stop = std::min(h + step, rows.end);
-        bins.add(fill(x, n, c, taken, h * x.width(), (stop - h) * x.width()), {h, stop}, h == rows.begin);
-      }
-      bins.close(r);
-    }
-    bins.each([&](Index v, Index b, const auto& state, const Window& bin) {
-      const Index at = (v * total + b) * N;
-      if constexpr (std::same_as<Bins, BinMaxima<A, I>>) {
-        simd::store(to.values + at, state.value);
-        simd::store_first(to.positions + at, state.position, N);
-      } else {
-        simd::store(to.values + at, Bins::mean(state, bin));
-      }
+    BinFold<Bins, A, false> fold(grids, vectors, rows);
+    each_rows([&](const A* from, Index step, const auto& now) {
+      if constexpr (std::same_as<Bins, ShortSums<A>>)
+        fold.add_plane(from, step);
+      else
+        fold.add(from, step, now);
     });
-  }
-
-  /// Takes means that are not finite again: a sum may overflow though its mean need not.
-  void check_means(const X& x, Index n, Index c, Index taken, const Results& to) const {
-    const Index total = grids.grids().bins();
-    A* value = to.values;
-    for (Index q = 0; q < taken; q += N, value += total * N) {
-      auto check = simd::zero<simd::Vec<A, N>>();
-      for (Index b = 0; b < total; ++b)
-        check = simd::multiply_add(simd::load<A>(value + b * N), simd::zero<simd::Vec<A, N>>(), check);
-      if (simd::all(check == check)) [[likely]]
-        continue;
-      A* mean = value;
-      for (Index k = 0; k < grids.count(); ++k)
-        for (Index i = 0; i < grids[k].rows; ++i)
-          for (Index j = 0; j < grids[k].columns; ++j, mean += N)
-            AverageReduction<X, NoArgmax, I>(x, {}, grids.window(k, i, j))
-                .rescale(mean, n, c + q, static_cast<int>(std::min<Index>(N, taken - q)));
-    }
-  }
-
-  void put(Index n, Index c, Index taken, const Results& from) const {
-    Index first = 0;
-    const Index total = grids.grids().bins();
+    const auto* sum = fold.finish();
+    A* const means = workspace<Means, A>(grids.grids().bins() * vectors * N);
+    A* to = means;
+    simd::Vec<A, N> check[most_vectors] = {};
     for (Index k = 0; k < grids.count(); ++k) {
-      const Index bins = grids[k].bins();
-      const auto rows = grid_rows(y, grids.grids(), channels, k);
-      const auto places = grid_rows(argmax, grids.grids(), channels, k);
-      for (Index q = 0; q < taken; q += N) {
-        const auto count = static_cast<int>(std::min<Index>(N, taken - q));
-        const Index at = (q / N * total + first) * N;
-        put_bins(rows, from.values + at, bins, n, c + q, count);
-        if (max && argmax.data() != nullptr) put_bins(places, from.positions + at, bins, n, c + q, count);
+      for (Index i = 0; i < grids[k].rows; ++i) {
+        for (Index j = 0; j < grids[k].columns; ++j) {
+          const Index size = grids.rows(k, i).size() * grids.columns(k, j).size();
+          for (Index v = 0; v < vectors; ++v, to += N) {
+            const auto mean = Bins::mean(*sum++, size);
+            check[v] = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check[v]);
+            simd::store(to, mean);
+          }
+        }
       }
-      first += bins;
+    }
+    // A sum may overflow though its mean need not.
+    for (Index v = 0; v < vectors; ++v)
+      if (simd::any(check[v] != check[v])) [[unlikely]]
+        rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, vectors * N);
+    put(y, n, c, taken, means, N);
+  }
+
+  template <class EachRows>
+  void find_maxima(const X& x, Index n, Index c, Index taken, Index rows, const EachRows& each_rows) const {
+    using Bins = BinMaxima<A, I>;
+    using State = typename Bins::State;
+    const Index vectors = (taken + N - 1) / N;
+    BinFold<Bins, A, true> fold(grids, vectors, rows);
+    simd::Mask<A, N> nan[most_vectors] = {};
+    each_rows([&](const A* from, Index step, const auto& now) {
+      find_nan(from, step, now.size() * grids.width(), vectors, nan);
+      if (is_short())
+        fold.add_plane(from, step);
+      else
+        fold.add(from, step, now);
+    });
+    State* const tops = fold.finish();
+    for (Index v = 0; v < vectors; ++v)
+      if (simd::any(nan[v])) [[unlikely]]
+        put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, vectors);
+    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), sizeof(State) / sizeof(A));
+    if (argmax.data() != nullptr)
+      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), sizeof(State) / sizeof(I));
+  }
+
+  /// Which lanes hold a NaN at one of some positions.
+  [[gnu::noinline]] static void find_nan(const A* from, Index step, Index count, Index vectors,
+                                         simd::Mask<A, N>* nan) {
+    for (Index v = 0; v < vectors; ++v) {
+      const auto at = [&](Index s) __attribute__((always_inline)) {
+        return simd::load<A>(from + s * step + v * N);
+      };
+      auto some = nan[v];
+      Index s = 0;
+      for (; s + 4 <= count; s += 4)
+        some = some | (simd::unordered(at(s), at(s + 1)) | simd::unordered(at(s + 2), at(s + 3)));
+      for (; s < count; ++s) some = some | simd::unordered(at(s), at(s));
+      nan[v] = some;
+    }
+  }
+  /// Makes the first NaN of each bin that holds one its maximum.
+  template <class State>
+  [[gnu::cold, gnu::noinline]] void put_nan(const X& x, Index n, Index c, Index count, State* tops,
+                                            Index vectors) const {
+    for (Index k = 0; k < grids.count(); ++k) {
+      for (Index i = 0; i < grids[k].rows; ++i) {
+        for (Index j = 0; j < grids[k].columns; ++j, tops += vectors) {
+          A values[N];
+          I positions[N];
+          simd::store(values, tops->value);
+          simd::store_first(positions, tops->position, N);
+          for (Index q = 0; q < count; ++q) {
+            const Index s = first_nan(x, n, c + q, grids.window(k, i, j));
+            if (s < 0) continue;
+            values[q] = std::numeric_limits<A>::quiet_NaN();
+            positions[q] = static_cast<I>(s);
+          }
+          *tops = {simd::load<A>(values), simd::load_array<N>(positions, N)};
+        }
+      }
+    }
+  }
+  /// Where the first NaN of a window stands, or -1.
+  static Index first_nan(const X& x, Index n, Index c, const Window& window) {
+    for (Index r = 0; r < window.rows; ++r)
+      for (Index s = window.first + r * window.step, w = 0; w < window.columns; ++s, ++w)
+        if (std::isnan(static_cast<A>(x(n, c, s)))) return s;
+    return -1;
+  }
+
+  /// Takes means that are not finite again; `step` lies between bins.
+  [[gnu::cold, gnu::noinline]] void rescale(const X& x, Index n, Index c, Index count, A* mean,
+                                            Index step) const {
+    for (Index k = 0; k < grids.count(); ++k)
+      for (Index i = 0; i < grids[k].rows; ++i)
+        for (Index j = 0; j < grids[k].columns; ++j, mean += step)
+          AverageReduction<X, NoArgmax, I>(x, {}, grids.window(k, i, j))
+              .rescale(mean, n, c, static_cast<int>(count));
+  }
+
+  /// Writes what stands in (bins, vectors), `unit` numbers from a vector to the next.
+  template <class To, class Value>
+  void put(const To& to, Index n, Index c, Index taken, const Value* values, Index unit) const {
+    const Index step = (taken + N - 1) / N * unit;
+    for (Index k = 0; k < grids.count(); ++k) {
+      const auto rows = grid_rows(to, grids.grids(), channels, k);
+      for (Index q = 0; q < taken; q += N)
+        put_bins(rows, values + q / N * unit, step, grids[k].bins(), n, c + q,
+                 static_cast<int>(std::min<Index>(N, taken - q)));
+      values += grids[k].bins() * step;
     }
   }
 
-  /// values[b * N + i]: bin b of channel c + i.
+  /// values[b * step + i]: bin b of channel c + i.
   template <class To, class Value>
-  static void put_bins(const GridRows<To>& rows, const Value* values, Index bins, Index n, Index c, int count) {
+  static void put_bins(const GridRows<To>& rows, const Value* values, Index step, Index bins, Index n, Index c,
+                       int count) {
     To* const to = rows.data + n * rows.row_stride + c * rows.channel_stride;
     if (rows.channel_stride == 1) {
       for (Index b = 0; b < bins; ++b) {
-        const auto value = simd::load_array<N>(values + b * N, N);
+        const auto value = simd::load_array<N>(values + b * step, N);
         if constexpr (std::is_integral_v<Value>)
           simd::store_first(to + b * rows.bin_stride, simd::convert<To>(value), count);
         else
           simd::store_first(to + b * rows.bin_stride, value, count);
       }
     } else {
-      turn_back<N>(values, N, bins, count, to, rows.channel_stride);
+      turn_back<N>(values, step, bins, count, to, rows.channel_stride);
     }
   }
 };

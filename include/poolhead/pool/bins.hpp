@@ -10,7 +10,7 @@ namespace detail {
 
 /// Whether bit positions[b] of inside[b] is set for all b < count: without branches, as most always are right.
 inline bool all_inside(const Index* positions, const std::uint64_t* inside, Index count) {
-  constexpr Index together = 2;
+  constexpr Index together = simd::register_bytes / static_cast<Index>(sizeof(std::uint64_t));
   typedef std::uint64_t Words __attribute__((vector_size(together * sizeof(std::uint64_t))));
   const auto outside = [](const auto& s, const auto& bits) { return (s >> 6) | (~(bits >> (s & 63)) & 1); };
   Words some{};
@@ -21,7 +21,8 @@ inline bool all_inside(const Index* positions, const std::uint64_t* inside, Inde
     std::memcpy(&bits, inside + b, sizeof bits);
     some |= outside(s, bits);
   }
-  std::uint64_t any = some[0] | some[1];
+  std::uint64_t any = 0;
+  for (Index i = 0; i < together; ++i) any |= some[i];
   for (; b < count; ++b) any |= outside(static_cast<std::uint64_t>(positions[b]), inside[b]);
   return any == 0;
 }

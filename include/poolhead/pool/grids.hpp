@@ -79,7 +79,12 @@ class GridEdges {
       for (Index i = 0; i < grid.rows; ++i) rows_[rows++] = narrow(range(i, grid.rows, height_));
       for (Index j = 0; j < grid.columns; ++j) columns_[columns++] = narrow(range(j, grid.columns, width_));
     }
-    for (Index k = 0; k < std::min(grids.count, most_grids); ++k) finer_[k] = find_finer(k);
+    for (Index k = 0; k < std::min(grids.count, most_grids); ++k) {
+      const Index finer = find_finer(k);
+      const bool apart = height_ % grids[finer].rows == 0 && width_ % grids[finer].columns == 0;
+      finer_[0][k] = apart ? finer : k;
+      finer_[1][k] = finer;
+    }
   }
 
   Index count() const { return grids_.count; }
@@ -110,12 +115,12 @@ class GridEdges {
     return first;
   }
   /// The coarsest of the grids whose bins make up those of grid k, a whole number of them in each direction; k
-  /// where there is none.
-  Index finer(Index k) const { return k < most_grids ? finer_[k] : k; }
+  /// where there is none, or where its bins overlap though they must not.
+  Index finer(Index k, bool overlapping) const { return k < most_grids ? finer_[overlapping ? 1 : 0][k] : k; }
   /// How many grids one must be made from another before grid k.
-  Index compositions(Index k) const {
+  Index compositions(Index k, bool overlapping) const {
     Index steps = 0;
-    for (Index from = finer(k); from != k; from = finer(k)) {
+    for (Index from = finer(k, overlapping); from != k; from = finer(k, overlapping)) {
       k = from;
       ++steps;
     }
@@ -162,7 +167,7 @@ class GridEdges {
   bool tabled_;
   Index first_row_[most_grids], first_column_[most_grids];
   Narrow rows_[most_edges], columns_[most_edges];
-  Index finer_[most_grids];
+  Index finer_[2][most_grids];
 };
 
 /// The cells into which the edges of all bins cut the planes: no edge goes through one. The tables stand in the
@@ -173,35 +178,28 @@ class GridCells {
   using Range = GridEdges::Range;
 
   explicit GridCells(const GridEdges& grids) : grids_(grids) {
-    Index rows = 0;
-    Index columns = 0;
+    Index columns = 0;  // of bins
+    for (Index k = 0; k < grids.count(); ++k) columns += grids[k].columns;
+    const Index height = grids.height();
+    const Index width = grids.width();
+    row_edges_ = workspace<Purpose, Index>(height + 1 + 2 * (width + 1));
+    column_edges_ = row_edges_ + height + 1;
+    Index* const rank = column_edges_ + width + 1;  // of a column among the edges
+    std::fill_n(row_edges_, height + 1 + width + 1, 0);
     for (Index k = 0; k < grids.count(); ++k) {
-      rows += grids[k].rows;
-      columns += grids[k].columns;
+      for (Index i = 0; i < grids[k].rows; ++i)
+        row_edges_[grids.rows(k, i).begin] = row_edges_[grids.rows(k, i).end] = 1;
+      for (Index j = 0; j < grids[k].columns; ++j)
+        column_edges_[grids.columns(k, j).begin] = column_edges_[grids.columns(k, j).end] = 1;
     }
-    row_edges_ = workspace<Purpose, Index>(2 * (rows + columns));
-    column_edges_ = row_edges_ + 2 * rows;
-    Index* row = row_edges_;
-    Index* column = column_edges_;
-    const auto put = [](Index*& to, const Range& range) {
-      *to++ = range.begin;
-      *to++ = range.end;
-    };
-    for (Index k = 0; k < grids.count(); ++k) {
-      for (Index i = 0; i < grids[k].rows; ++i) put(row, grids.rows(k, i));
-      for (Index j = 0; j < grids[k].columns; ++j) put(column, grids.columns(k, j));
-    }
-    rows_ = sort(row_edges_, row);
-    columns_ = sort(column_edges_, column);
+    rows_ = collect(row_edges_, height, nullptr);
+    columns_ = collect(column_edges_, width, rank);
     spans_ = workspace<Purpose, Range>(columns + grids.count());
     covering_ = spans_ + columns;
     Range* span = spans_;
-    const auto find = [&](Index edge) {
-      return std::lower_bound(column_edges_, column_edges_ + columns_, edge) - column_edges_;
-    };
     for (Index k = 0; k < grids.count(); ++k)
       for (Index j = 0; j < grids[k].columns; ++j)
-        *span++ = {find(grids.columns(k, j).begin), find(grids.columns(k, j).end)};
+        *span++ = {rank[grids.columns(k, j).begin], rank[grids.columns(k, j).end]};
     std::fill_n(covering_, grids.count(), Range{0, 0});
   }
 
@@ -219,10 +217,15 @@ class GridCells {
   }
 
  private:
-  /// Makes edges sorted and unique; how many cells lie between them.
-  static Index sort(Index* edges, Index* end) {
-    std::sort(edges, end);
-    return std::unique(edges, end) - edges - 1;
+  /// Makes marks at 0 .. length the list of where they stand; how many cells lie between them.
+  static Index collect(Index* marks, Index length, Index* rank) {
+    Index count = 0;
+    for (Index s = 0; s <= length; ++s) {
+      if (marks[s] == 0) continue;
+      if (rank != nullptr) rank[s] = count;
+      marks[count++] = s;
+    }
+    return count - 1;
   }
 
   const GridEdges& grids_;
