@@ -122,6 +122,22 @@ TEMPLATE_TEST_CASE("powers of a million positions", "[accuracy]", Nchw<float>, N
   CHECK(difference(ph::GlobalLpPool(3.5), LpOracle(3.5), tiny) == "");
 }
 
+TEMPLATE_TEST_CASE("norms of tiny numbers keep their digits", "[accuracy]", Nchw<float>, Nhwc<float>) {
+  constexpr double eps = std::numeric_limits<float>::epsilon();
+  for (const double p : {2.0, 3.0, 4.0})
+    for (const int exponent : {-30, -62, -90, -110, -126, -140}) {
+      CAPTURE(p, exponent);
+      const Map<TestType> x({2, 9, 5, 7}, noise(21, 0, std::ldexp(1.0, exponent)));
+      const RowTensor<float> y = ph::GlobalLpPool(p)(x.view());
+      const auto expected = LpOracle(p).forward(planes_of(x));
+      for (Index n = 0; n < 2; ++n)
+        for (Index c = 0; c < 9; ++c) {
+          const double bound = 16 * eps * expected(n, c) + std::numeric_limits<float>::denorm_min();
+          REQUIRE(std::abs(widen<double>(y(n, c)) - expected(n, c)) <= bound);
+        }
+    }
+}
+
 TEMPLATE_TEST_CASE("exponentials of a million positions", "[accuracy]", Nchw<float>, Nhwc<float>,
                    Nhwc<Eigen::bfloat16>) {
   using T = typename TestType::Scalar;

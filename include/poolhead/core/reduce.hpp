@@ -42,10 +42,8 @@
 #pragma once
 
 #include "poolhead/core/buffer.hpp"
-#include "poolhead/core/mask.hpp"
-#include "poolhead/core/reduce_pairs.hpp"
+#include "poolhead/core/reduce_planes.hpp"
 #include "poolhead/core/tile.hpp"
-#include "poolhead/core/walk.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -63,130 +61,13 @@ struct Window {
 inline Window whole_plane(const FeatureShape& shape) { return {0, 1, shape.positions(), 0}; }
 
 template <class R>
-inline constexpr int reduction_lanes = simd::lanes<typename R::Accumulator>;
-
-template <class R>
 inline constexpr bool scans = requires {
   requires R::scans;
 };
 
-template <class R>
-inline constexpr bool is_light = requires {
-  requires R::is_light;
-};
-
-template <class R>
-struct ShortStateOf {
-  using Type = typename R::State;
-};
-template <class R>
-requires requires { typename R::ShortState; }
-struct ShortStateOf<R> {
-  using Type = typename R::ShortState;
-};
-template <class R>
-using ShortState = typename ShortStateOf<R>::Type;
-
-/// The state of a short plane that has seen nothing.
-template <class R, class Lanes>
-POOLHEAD_INLINE ShortState<R> short_identity(const R& reduction, const Lanes& lanes, Index n, Index c) {
-  if constexpr (requires { typename R::ShortState; })
-    return reduction.short_identity(lanes, n, c);
-  else
-    return reduction.identity(lanes, n, c);
-}
-/// Whether a state is a short plane's, that becomes another.
-template <class State>
-inline constexpr bool widens = requires {
-  requires State::widens;
-};
-template <class State>
-POOLHEAD_INLINE auto widened(const State& state) {
-  if constexpr (widens<State>)
-    return state.widened();
-  else
-    return state;
-}
-template <class State>
-using Widened = decltype(widened(std::declval<State>()));
-
-/// From here on, planes take turns: memory answers several streams faster than one. What is read of each at a
-/// time is whole groups of four vectors, so that no sum depends on it.
-inline constexpr Index long_plane = 1024;
-template <class A>
-inline constexpr Index plane_step = 16 * simd::lanes<A>;
-
 /// How many elements of all planes of a sample are scanned before they are accumulated, NHWC: they stay in the
 /// second-level cache while as many more come to it.
 inline constexpr Index scanned_elements = 32768;
-
-/// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
-template <bool masked, class R, class T>
-POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, const T* plane, Index begin,
-                                Index end, const simd::FirstLanes<typename R::Accumulator>& last,
-                                const unsigned char* mask) {
-  using A = typename R::Accumulator;
-  using I = typename R::PositionLane;
-  constexpr int N = simd::lanes<A>;
-  walk_plane<masked, A>(
-      plane, begin, end, last,
-      mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
-        const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
-        reduction.accumulate(state, x, at, valid);
-      });
-}
-
-/// Folds a plane of that many vectors, the last of them in its `last` lanes.
-template <int vectors, class R, class T>
-POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, const T* plane,
-                                  const simd::FirstLanes<typename R::Accumulator>& last) {
-  using A = typename R::Accumulator;
-  using I = typename R::PositionLane;
-  constexpr int N = simd::lanes<A>;
-  unroll<(vectors + 3) / 4>([&](auto group) __attribute__((always_inline)) {
-    constexpr int first = 4 * group;
-    constexpr int K = std::min(vectors - first, 4);
-    constexpr bool whole = first + K < vectors;
-    simd::Vec<A, N> x[K];
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const T* const from = plane + (first + k) * N;
-      x[k] = whole || k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, last);
-    });
-    const Positions<I, N> at{simd::iota<I, N>(static_cast<I>(first * N)), N};
-    if constexpr (whole)
-      reduction.accumulate(state, x, at, EveryLane{});
-    else
-      reduction.accumulate(state, x, at, LastLanes<A, K>{last.mask});
-  });
-}
-
-/// Merges the lanes of states[0 .. 2 H - 1] until lane i of the answer holds all of states[i].
-template <int H, class State, class Merge>
-POOLHEAD_INLINE auto merge_lanes(State* states, const Merge& merge) {
-  const auto lower = [](const auto& p, const auto& q) __attribute__((always_inline)) {
-    return simd::lower<H>(p, q);
-  };
-  const auto upper = [](const auto& p, const auto& q) __attribute__((always_inline)) {
-    return simd::upper<H>(p, q);
-  };
-  const auto round = [&](int i) __attribute__((always_inline)) {
-    return merge(State::zip(lower, states[i], states[i + H]), State::zip(upper, states[i], states[i + H]));
-  };
-  const auto merge_on = [&](auto* merged) __attribute__((always_inline)) {
-    if constexpr (H == 1)
-      return merged[0];
-    else
-      return merge_lanes<H / 2>(merged, merge);
-  };
-  if constexpr (H == 2 && widens<State>) {
-    Widened<State> merged[H];
-    for (int i = 0; i < H; ++i) merged[i] = round(i).widened();
-    return merge_on(merged);
-  } else {
-    for (int i = 0; i < H; ++i) states[i] = round(i);
-    return merge_on(states);
-  }
-}
 
 /// One part of some planes, walk(f) being their positions: their largest first, then the sums relative to that,
 /// while fetch(v, position) asks for what comes next.
@@ -224,91 +105,6 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
         [](Index, Index) {});
   }
   return state;
-}
-
-/// states[i] = what fold(state, plane, begin, end) makes of plane c + i of sample n, i < count <= N, NCHW,
-/// `step` positions at a time in each of them; identity(lane, c) is the state of a plane before.
-template <int N, class X, class State, class Identity, class Fold>
-POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, Index step, State (&states)[N],
-                                 const Identity& identity, const Fold& fold) {
-  const Index positions = x.positions();
-  const auto* const planes = x.sample(n) + c * positions;
-  for (Index begin = 0; begin < positions; begin += step) {
-    for (int i = 0; i < N; ++i) {
-      // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-      State state = begin == 0 ? identity(c + std::min(i, count - 1)) : states[i];
-      if (i < count) fold(state, planes + i * positions, begin, std::min(begin + step, positions));
-      states[i] = state;  // until here in registers
-    }
-  }
-}
-
-/// Planes c .. c + count - 1 (count <= N) of sample n, NCHW, in one of the ways there are.
-template <class R, class X>
-POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n, Index c, int count,
-                                         const simd::FirstLanes<typename R::Accumulator>& last) {
-  using A = typename R::Accumulator;
-  using Lane = SharedLane<A, typename R::PositionLane>;
-  constexpr Index N = reduction_lanes<R>;
-  constexpr bool pairs = any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
-  const Index positions = x.positions();
-  const Index vectors = (positions + N - 1) / N;
-  const auto identity = [&](Index own) __attribute__((always_inline)) {
-    return reduction.identity(Lane{}, n, own);
-  };
-  const auto finish = [&](auto* states) __attribute__((always_inline)) {
-    const auto merge = [&](const auto& a, const auto& b) __attribute__((always_inline)) {
-      return reduction.merge(a, b);
-    };
-    reduction.finish(merge_lanes<N / 2>(states, merge), n, c, count);
-  };
-  [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
-      __attribute__((always_inline)) {
-    ShortState<R> states[N];
-    with_number<most>(
-        static_cast<int>(number), [&](auto parts) __attribute__((always_inline)) {
-          fold_planes(
-              x, n, c, count, positions, states,
-              [&](Index own)
-                  __attribute__((always_inline)) { return short_identity(reduction, Lane{}, n, own); },
-              [&](auto& state, const auto* plane, Index, Index)
-                  __attribute__((always_inline)) { part(parts, state, plane); });
-        });
-    finish(states);
-  };
-  typename R::State states[N];
-  if constexpr (pairs) {
-    if (positions >= 2 * N) {
-      const LastPairLanes<typename X::Scalar, A> last_pair(positions);
-      const auto part = [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
-        reduce_pairs<number>(reduction, state, plane, positions, last_pair);
-      };
-      if constexpr (is_light<R>) {
-        if (vectors <= most_short_vectors)
-          return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
-      }
-      fold_planes(
-          x, n, c, count, positions, states,
-          identity, [&](auto& state, const auto* plane, Index, Index) __attribute__((always_inline)) {
-            part(std::integral_constant<int, 0>{}, state, plane);
-          });
-      return finish(states);
-    }
-  } else if constexpr (is_light<R> && !is_masked<X>) {
-    if (vectors <= most_short_vectors)
-      return fold_short(
-          std::integral_constant<int, most_short_vectors>{},
-          vectors, [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
-            reduce_short<number>(reduction, state, plane, last);
-          });
-  }
-  const unsigned char* const mask = mask_row(x, n);
-  fold_planes(
-      x, n, c, count, positions < long_plane ? positions : plane_step<A>, states,
-      identity, [&](auto& state, const auto* plane, Index begin, Index end) __attribute__((always_inline)) {
-        reduce_run<is_masked<X>>(reduction, state, plane, begin, end, last, mask);
-      });
-  finish(states);
 }
 
 // The two functions that follow are not inlined: each device and each block of code that calls a pool would

@@ -2,6 +2,7 @@
 // those that say `static constexpr bool any_order = true`.
 #pragma once
 
+#include "poolhead/core/simd_lanes.hpp"
 #include "poolhead/core/walk.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {

@@ -189,32 +189,6 @@ POOLHEAD_INLINE Vec<A, lanes<A>> load(const T* p) {
   }
 }
 
-/// The 2 N elements of 16 bits from p on as two vectors: of bfloat16 every other one, which takes no more than
-/// a shift and a mask, of half in order.
-template <class A, class T>
-POOLHEAD_INLINE void load_pair(const T* p, Vec<A, lanes<A>>& a, Vec<A, lanes<A>>& b) {
-  constexpr int N = lanes<A>;
-  if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
-    Vec<std::int32_t, N> words;
-    std::memcpy(&words.raw, p, sizeof words.raw);
-    a = bit_cast<float>(words << 16);
-    b = bit_cast<float>(words & splat<std::int32_t, N>(-0x10000));
-  } else {
-    a = load<A>(p);
-    b = load<A>(p + N);
-  }
-}
-/// Which of the 2 N elements stand in the first of the two vectors, or in the second.
-template <class A, class T, bool second>
-POOLHEAD_INLINE Mask<A, lanes<A>> places_in_pair() {
-  using I = IntOf<A>;
-  constexpr int N = lanes<A>;
-  if constexpr (std::is_same_v<T, Eigen::bfloat16>)
-    return iota<I, N>(second ? 1 : 0) + iota<I, N>(0);
-  else
-    return iota<I, N>(second ? N : 0);
-}
-
 /// The first count (0 .. N) elements at p; the other lanes are 0.
 template <class A, class T>
 POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {
@@ -288,31 +262,6 @@ POOLHEAD_INLINE Vec<T, N> load_array(const T* p, int count) {
             count > N / 2 ? load_array<N / 2>(p + N / 2, count - N / 2) : zero<Vec<T, N / 2>>()};
   else
     return {detail::load_first_raw<typename Vec<T, N>::Raw>(p, count)};
-}
-
-/// The bits of as many T as a register holds.
-template <class T>
-using BitsOf = Vec<IntOf<T>, lanes<IntOf<T>>>;
-
-template <class T>
-POOLHEAD_INLINE BitsOf<T> splat_bits(T value) {
-  return splat<IntOf<T>, lanes<IntOf<T>>>(Eigen::numext::bit_cast<IntOf<T>>(value));
-}
-template <class T>
-POOLHEAD_INLINE BitsOf<T> load_bits(const T* p) {
-  BitsOf<T> out;
-  std::memcpy(&out.raw, p, sizeof out.raw);
-  return out;
-}
-template <class T, class I, int N>
-POOLHEAD_INLINE void store_bits(T* p, const Vec<I, N>& bits) {
-  static_assert(sizeof(T) == sizeof(I));
-  if constexpr (Vec<I, N>::split) {
-    store_bits(p, bits.lo);
-    store_bits(p + N / 2, bits.hi);
-  } else {
-    std::memcpy(static_cast<void*>(p), &bits.raw, sizeof bits.raw);
-  }
 }
 
 /// The lanes whose byte among the first count (0 .. N) at p is not 0.

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/core/lanes.hpp"
+#include "poolhead/core/simd_bits.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {

@@ -163,8 +163,9 @@ struct AverageGradient {
 
 /// y[n, c] = mean over positions s of x[n, c, s];   dx[n, c, s] = dy[n, c] / S.
 ///
-/// features: C. Float sums run in double after a first addition or two, and double sums are compensated, so y
-/// is within 1 ulp of the mean magnitude of x from 1,024 positions on and within 1.25 below; half and bfloat16
+/// features: C. Float sums run in double after a first addition or two, in short planes after five, and double
+/// sums are compensated, so y is within 1 ulp of the mean magnitude of x from 1,024 positions on and within 2.5
+/// below; half and bfloat16
 /// are rounded once, at the end. No finite sum overflows. A NaN in a plane makes its mean NaN. Lin et al.,
 /// Network In Network, 2013; torch.nn.AdaptiveAvgPool2d(1), Keras GlobalAveragePooling2D, ONNX
 /// GlobalAveragePool.

@@ -1,0 +1,151 @@
+// The reductions of planes of NCHW: of their own lanes, which are merged when a plane is through.
+#pragma once
+
+#include "poolhead/core/mask.hpp"
+#include "poolhead/core/merge_lanes.hpp"
+#include "poolhead/core/reduce_pairs.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+template <class R>
+inline constexpr int reduction_lanes = simd::lanes<typename R::Accumulator>;
+
+template <class R>
+inline constexpr bool is_light = requires {
+  requires R::is_light;
+};
+
+/// From here on, planes take turns: memory answers several streams faster than one. What is read of each at a
+/// time is whole groups of four vectors, so that no sum depends on it.
+inline constexpr Index long_plane = 1024;
+template <class A>
+inline constexpr Index plane_step = 16 * simd::lanes<A>;
+
+/// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
+template <bool masked, class R, class T>
+POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, const T* plane, Index begin,
+                                Index end, const simd::FirstLanes<typename R::Accumulator>& last,
+                                const unsigned char* mask) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  constexpr int N = simd::lanes<A>;
+  walk_plane<masked, A>(
+      plane, begin, end, last,
+      mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
+        const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
+        reduction.accumulate(state, x, at, valid);
+      });
+}
+
+/// Folds a plane of that many vectors, the last of them in its `last` lanes.
+template <int vectors, class R, class T>
+POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, const T* plane,
+                                  const simd::FirstLanes<typename R::Accumulator>& last) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  constexpr int N = simd::lanes<A>;
+  unroll<(vectors + 3) / 4>([&](auto group) __attribute__((always_inline)) {
+    constexpr int first = 4 * group;
+    constexpr int K = std::min(vectors - first, 4);
+    constexpr bool whole = first + K < vectors;
+    simd::Vec<A, N> x[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const T* const from = plane + (first + k) * N;
+      x[k] = whole || k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, last);
+    });
+    const Positions<I, N> at{simd::iota<I, N>(static_cast<I>(first * N)), N};
+    if constexpr (whole)
+      reduction.accumulate(state, x, at, EveryLane{});
+    else
+      reduction.accumulate(state, x, at, LastLanes<A, K>{last.mask});
+  });
+}
+
+/// states[i] = what fold(state, plane, begin, end) makes of plane c + i of sample n, i < count <= N, NCHW,
+/// `step` positions at a time in each of them; identity(lane, c) is the state of a plane before.
+template <int N, class X, class State, class Identity, class Fold>
+POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, Index step, State (&states)[N],
+                                 const Identity& identity, const Fold& fold) {
+  const Index positions = x.positions();
+  const auto* const planes = x.sample(n) + c * positions;
+  for (Index begin = 0; begin < positions; begin += step) {
+    for (int i = 0; i < N; ++i) {
+      // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
+      State state = begin == 0 ? identity(c + std::min(i, count - 1)) : states[i];
+      if (i < count) fold(state, planes + i * positions, begin, std::min(begin + step, positions));
+      states[i] = state;  // until here in registers
+    }
+  }
+}
+
+/// Planes c .. c + count - 1 (count <= N) of sample n, NCHW, in one of the ways there are.
+template <class R, class X>
+POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n, Index c, int count,
+                                         const simd::FirstLanes<typename R::Accumulator>& last) {
+  using A = typename R::Accumulator;
+  using Lane = SharedLane<A, typename R::PositionLane>;
+  constexpr Index N = reduction_lanes<R>;
+  constexpr bool pairs = any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
+  const Index positions = x.positions();
+  const Index vectors = (positions + N - 1) / N;
+  const auto identity = [&](Index own) __attribute__((always_inline)) {
+    return reduction.identity(Lane{}, n, own);
+  };
+  const auto finish = [&](auto* states) __attribute__((always_inline)) {
+    const auto merge = [&](const auto& a, const auto& b) __attribute__((always_inline)) {
+      return reduction.merge(a, b);
+    };
+    reduction.finish(merge_lanes<N / 2>(states, merge), n, c, count);
+  };
+  [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
+      __attribute__((always_inline)) {
+    ShortState<R> states[N];
+    with_number<most>(
+        static_cast<int>(number), [&](auto parts) __attribute__((always_inline)) {
+          fold_planes(
+              x, n, c, count, positions, states,
+              [&](Index own)
+                  __attribute__((always_inline)) { return short_identity(reduction, Lane{}, n, own); },
+              [&](auto& state, const auto* plane, Index, Index)
+                  __attribute__((always_inline)) { part(parts, state, plane); });
+        });
+    finish(states);
+  };
+  typename R::State states[N];
+  if constexpr (pairs) {
+    if (positions >= 2 * N) {
+      const LastPairLanes<typename X::Scalar, A> last_pair(positions);
+      const auto part = [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
+        reduce_pairs<number>(reduction, state, plane, positions, last_pair);
+      };
+      if constexpr (is_light<R>) {
+        if (vectors <= most_short_vectors)
+          return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
+      }
+      fold_planes(
+          x, n, c, count, positions, states,
+          identity, [&](auto& state, const auto* plane, Index, Index) __attribute__((always_inline)) {
+            part(std::integral_constant<int, 0>{}, state, plane);
+          });
+      return finish(states);
+    }
+  } else if constexpr (is_light<R> && !is_masked<X>) {
+    if (vectors <= most_short_vectors)
+      return fold_short(
+          std::integral_constant<int, most_short_vectors>{},
+          vectors, [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
+            reduce_short<number>(reduction, state, plane, last);
+          });
+  }
+  const unsigned char* const mask = mask_row(x, n);
+  fold_planes(
+      x, n, c, count, positions < long_plane ? positions : plane_step<A>, states,
+      identity, [&](auto& state, const auto* plane, Index begin, Index end) __attribute__((always_inline)) {
+        reduce_run<is_masked<X>>(reduction, state, plane, begin, end, last, mask);
+      });
+  finish(states);
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
