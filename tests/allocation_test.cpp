@@ -11,6 +11,13 @@
 namespace ph = poolhead;
 using namespace ph::test;
 
+// Compiled for two scalars; by tests/long.sh, in minutes, for all.
+#ifdef POOLHEAD_LONG_TESTS
+#define POOLHEAD_SCALARS (float, double, Eigen::half, Eigen::bfloat16)
+#else
+#define POOLHEAD_SCALARS (float, Eigen::bfloat16)
+#endif
+
 namespace {
 const void* volatile seen;  // or the compiler may leave an allocation out
 }
@@ -40,7 +47,7 @@ TEST_CASE("the counter counts", "[allocation]") {
 }
 
 TEMPLATE_PRODUCT_TEST_CASE("pools allocate nothing after their cache is made", "[allocation]", (Nchw, Nhwc),
-                           (float, double, Eigen::half, Eigen::bfloat16)) {
+                           POOLHEAD_SCALARS) {
   using Scalar = typename TestType::Scalar;
   const auto check = [](const auto& pool) {
     const Map<TestType> x({3, 37, 5, 7}, noise(60));

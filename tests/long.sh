@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The tests that take minutes to compile, which tests/run.sh leaves out: what every call refuses, pools by name, what
-# their peers' suites ask, every pool on threads, masks of bfloat16, and fused pools beside the oracle and PyTorch.
+# their peers' suites ask, every pool on threads, masks of bfloat16, fused pools beside the oracle and PyTorch, and of
+# some tests the scalars that tests/run.sh leaves out.
 # Builds in build/long; arguments go to ctest.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -14,5 +15,5 @@ cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DPOOLHEAD_BUILD_LONG_TE
   -DPOOLHEAD_BUILD_EXAMPLES=OFF
 cmake --build "$build" --parallel "$jobs" --target any_pool_test peers_test refusal_test refusal_advisory_test \
   refusal_cache_test refusal_parameters_test pool_oracle_threads_test pool_oracle_concat_test mask_test golden_concat_test \
-  golden_concat_attention_test
-ctest --test-dir "$build" --output-on-failure --no-tests=error -R "^(any_pool|peers|refusal|pool_oracle_threads|pool_oracle_concat|mask|golden_concat)" "$@"
+  golden_concat_attention_test allocation_test pool_api_test
+ctest --test-dir "$build" --output-on-failure --no-tests=error -R "^(any_pool|peers|refusal|pool_oracle_threads|pool_oracle_concat|mask|golden_concat|allocation|pool_api)" "$@"

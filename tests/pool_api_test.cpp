@@ -14,6 +14,13 @@ namespace ph = poolhead;
 using namespace ph::test;
 using ph::Index;
 
+// Compiled for two scalars; by tests/long.sh, in minutes, for all.
+#ifdef POOLHEAD_LONG_TESTS
+#define POOLHEAD_SCALARS (float, double, Eigen::half, Eigen::bfloat16)
+#else
+#define POOLHEAD_SCALARS (float, Eigen::bfloat16)
+#endif
+
 using AverageAndMax = ph::ConcatPool<ph::GlobalAveragePool, ph::GlobalMaxPool>;
 static_assert(ph::Pool<ph::GlobalAveragePool>);
 static_assert(ph::Pool<ph::GlobalMaxPool>);
@@ -332,7 +339,7 @@ TEST_CASE("dx may lie next to x but not on it", "[pool][api][error]") {
 }
 
 TEMPLATE_PRODUCT_TEST_CASE("results are the same bits for every number of threads and from run to run",
-                           "[pool][threads]", (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
+                           "[pool][threads]", (Nchw, Nhwc), POOLHEAD_SCALARS) {
   using Scalar = typename TestType::Scalar;
   for (const Extents& e : {Extents{5, 67, 60, 61}, {1, 3, 700, 701}}) {
     const auto is_nan = [&](Index c, Index s) { return c == 1 && s >= e.positions() / 2; };

@@ -4,7 +4,8 @@
 //             whole: run(x, device), over the whole map
 //   backward: a gradient (core/spread.hpp); a row gradient (there, too); whole: run(x, dx, adds, device),
 //             where adds says whether to add to dx or to overwrite it
-// Reductions walk together; block heads then find the block of channels in the cache; dx is written once.
+// Reductions walk together; block heads then find the block of planes in the cache (NCHW; rows of NHWC are
+// faster read whole, and again); dx is written once.
 #pragma once
 
 #include "poolhead/core/fused_gradient.hpp"
@@ -46,15 +47,6 @@ inline constexpr bool has_rows = requires {
   requires H::has_rows;
 };
 
-/// Whether a block head reads its block more than once; those that always do need not say so.
-template <class H>
-bool revisits(const H& head) {
-  if constexpr (requires { head.revisits(); })
-    return head.revisits();
-  else
-    return true;
-}
-
 /// The members of a tuple for which Kind says true.
 template <class Kind, class... Members>
 auto filter(Kind kind, const std::tuple<Members...>& members) {
@@ -90,17 +82,12 @@ void run_forward(const X& x, const H& head, const D& device) {
     std::apply(
         [&]<class... R>(const R&... reduction) {
           const double bytes = static_cast<double>(x.size()) * static_cast<double>(sizeof(T));
-          constexpr bool several =
-              sizeof...(R) + std::tuple_size_v < std::remove_const_t < decltype(block_heads) >>> 1;
-          const bool again =
-              any_blocks &&
-              std::apply([](const auto&... own) { return (several || ... || revisits(own)); }, block_heads);
           ChannelBlocks blocks = short_blocks<N>(x.shape());
           if constexpr (planes && any_blocks)
             blocks = plane_blocks<Accumulator<T>>(x.shape());
           else if constexpr (!planes)
-            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)),
-                                       again ? most_tile_elements : 0, bytes, device);
+            blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)), 0, bytes,
+                                       device);
           const Index items = x.batch() * blocks.count;
           parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
             for (Index item = begin; item < end; ++item) {

@@ -57,8 +57,6 @@ struct BinHead {
       c += taken;
     }
   }
-  /// NHWC is read once, in the order of its rows.
-  bool revisits() const { return std::same_as<typename X::Layout, ChannelsFirst>; }
 
  private:
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;

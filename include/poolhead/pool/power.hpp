@@ -116,7 +116,6 @@ struct PowerHead {
   double positions;
   Exponentials exponentials;
 
-  bool revisits() const { return kind.exponent == 0; }
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     if (kind.exponent == 0) return exponentials.reduce_block(x, n, c, end);
