@@ -81,7 +81,7 @@ struct WeightedMean {
 template <class P>
 struct AttentionWeights {
   using T = typename P::ParameterScalar;
-  using F = Accumulator<T>;
+  using F = AttentionProduct<T>;
   static constexpr Index N = simd::lanes<F>;
 
   Index channels;
@@ -170,9 +170,7 @@ struct AttentionWeights {
         weights[i] = std::exp(weights[i] - mean.largest());
         mean.numbers[1] += weights[i];
       }
-      // 16-bit numbers show that the slopes of a sample's scores cancel, as far as y is the mean of these
-      // weights.
-      if (ordinary && sizeof(T) != 2)
+      if (ordinary)
         tile.template add_mean<F>(weights, mean.sums(), channels);
       else
         tile.template add_mean<double>(weights, mean.sums(), channels);
@@ -199,7 +197,8 @@ struct AttentionWeights {
   static const F* as_products(const Eigen::Tensor<T, 2, Eigen::RowMajor>& tensor) {
     if constexpr (std::same_as<F, T>) return tensor.data();
     F* const to = workspace<AttentionWeights, F>(tensor.size());
-    for (Index i = 0; i < tensor.size(); ++i) to[i] = static_cast<F>(tensor.data()[i]);
+    for (Index i = 0; i < tensor.size(); ++i)
+      to[i] = static_cast<F>(static_cast<Accumulator<T>>(tensor.data()[i]));
     return to;
   }
   const double* wide_columns() const {

@@ -87,9 +87,9 @@ struct AttentionTile {
   }
 };
 
-/// The type of products.
+/// The type of products. The terms of a 16-bit gradient may cancel to less than floats keep.
 template <Scalar T>
-using AttentionProduct = Accumulator<T>;
+using AttentionProduct = std::conditional_t<sizeof(T) == 2, double, Accumulator<T>>;
 
 /// f(begin, end) for tiles of the positions of x.
 template <class X, class F>
