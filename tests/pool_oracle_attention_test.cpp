@@ -114,6 +114,13 @@ TEMPLATE_TEST_CASE("small scores and large ones are as exact", "[pool][oracle]",
       }
 }
 
+TEMPLATE_TEST_CASE("gradients of 16-bit maps keep what is left of terms that cancel", "[pool][oracle]",
+                   Nchw<Eigen::bfloat16>, Nhwc<Eigen::bfloat16>) {
+  using T = typename TestType::Scalar;
+  const Map<TestType> x({2, 512, 14, 14}, noise(11));
+  REQUIRE(attention_difference(ph::AttentionPool<T>(512, 32), x) == "");
+}
+
 POOL_TEST("positions that no hidden channel answers to have no slope", "[pool][oracle]") {
   using T = typename TestType::Scalar;
   for (const auto kind : kinds<T>) {
