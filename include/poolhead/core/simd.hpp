@@ -277,6 +277,33 @@ POOLHEAD_INLINE Vec<T, N> max(const Vec<T, N>& a, const Vec<T, N>& b) {
   }
 }
 
+/// a where it is less, else b: a NaN in a gives b.
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> min(const Vec<T, N>& a, const Vec<T, N>& b) {
+  return select(a < b, a, b);
+}
+
+#if defined(__AVX2__)
+inline constexpr bool has_lookup = true;
+#else
+inline constexpr bool has_lookup = false;
+#endif
+
+/// table[index % 8] for each lane, in one instruction where the machine has_lookup.
+template <int N>
+POOLHEAD_INLINE Vec<float, N> lookup(const float (&table)[8], const Vec<std::int32_t, N>& index) {
+#if defined(__AVX512F__)
+  if constexpr (N == 16)
+    return {_mm512_permutexvar_ps((__m512i)index.raw, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
+#endif
+#if defined(__AVX2__)
+  if constexpr (N == 8) return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index.raw)};
+#endif
+  Vec<float, N> out;
+  for (int i = 0; i < N; ++i) out.raw[i] = table[index.raw[i] & 7];
+  return out;
+}
+
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> sqrt(const Vec<T, N>& a) {
   if constexpr (Vec<T, N>::split) {
@@ -377,7 +404,7 @@ POOLHEAD_INLINE bool all(const Vec<I, N>& mask) {
 /// Whether any lane of a mask is set.
 template <class I, int N>
 POOLHEAD_INLINE bool any(const Vec<I, N>& mask) {
-  return !all(~mask);
+  return bits(mask) != 0;
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA::simd

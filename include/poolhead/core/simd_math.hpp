@@ -106,12 +106,14 @@ constexpr std::array<A, Terms> chebyshev_polynomial(double low, double high, con
 }
 
 /// 2^f for f in [-1/2, 1/2].
-inline constexpr auto short_exp2 = chebyshev_polynomial<float, 7>(-0.5, 0.5, [](double f) {
+template <class A, std::size_t Terms>
+inline constexpr auto exp2_polynomial = chebyshev_polynomial<A, Terms>(-0.5, 0.5, [](double f) {
   double sum = 1.0;
   double term = 1.0;
   for (int k = 1; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
   return sum;
 });
+inline constexpr auto short_exp2 = exp2_polynomial<float, 7>;
 
 /// (2^f - 1) / f for f in [-1/2, 1/2].
 inline constexpr auto short_exp2_slope = chebyshev_polynomial<float, 6>(-0.5, 0.5, [](double f) {
@@ -122,12 +124,14 @@ inline constexpr auto short_exp2_slope = chebyshev_polynomial<float, 6>(-0.5, 0.
 });
 
 /// log2((1 + s) / (1 - s)) / s as a function of z = s^2, where the quotient is in [sqrt(1/2), sqrt(2)).
-inline constexpr auto short_log2 = chebyshev_polynomial<float, 4>(0.0, 0.02945, [](double z) {
+template <class A, std::size_t Terms>
+inline constexpr auto log2_polynomial = chebyshev_polynomial<A, Terms>(0.0, 0.02945, [](double z) {
   double sum = 0.0;
   double power = 2.0 * std::numbers::log2e;
   for (int k = 0; k < 14; ++k, power *= z) sum += power / (2 * k + 1);
   return sum;
 });
+inline constexpr auto short_log2 = log2_polynomial<float, 4>;
 
 }  // namespace detail
 
@@ -304,6 +308,29 @@ POOLHEAD_INLINE Log2<A, N> log2(const Vec<A, N>& x, const Vec<A, N>& less_one) {
 template <class A, int N>
 POOLHEAD_INLINE Log2<A, N> log2(const Vec<A, N>& x) {
   return log2(x, x - splat<A, N>(A(1)));
+}
+
+/// x^p to 2^-35 for normal x above 0 and results that are normal numbers.
+template <int N>
+POOLHEAD_INLINE Doubles<N> short_power(const Doubles<N>& x, double p) {
+  using Int = std::int64_t;
+  constexpr int mantissa = detail::Format<double>::mantissa;
+  constexpr auto bits_of = [](double value) { return std::bit_cast<Int>(value); };
+  constexpr double sqrt_half = std::numbers::sqrt2 / 2.0;
+  constexpr double whole = detail::power_of_2<double>(mantissa);
+  const auto number = [](double value) { return splat<double, N>(value); };
+  const auto ints = [](Int value) { return splat<Int, N>(value); };
+  const auto bits = bit_cast<Int>(x) + ints(bits_of(1.0) - bits_of(sqrt_half));
+  const auto exponent = bit_cast<double>((bits >> mantissa) | ints(bits_of(whole))) -
+                        number(whole + detail::Format<double>::bias);
+  const auto m = bit_cast<double>((bits & ints((Int{1} << mantissa) - 1)) + ints(bits_of(sqrt_half)));
+  const auto s = (m - number(1.0)) / (m + number(1.0));
+  const auto log = multiply_add(s, detail::polynomial(s * s, detail::log2_polynomial<double, 5>), exponent);
+  const auto shifter = number(detail::shifter<double>);
+  const auto shifted = multiply_add(log, number(p), shifter);
+  const auto f = multiply_add(log, number(p), shifter - shifted);
+  const auto power = detail::polynomial(f, detail::exp2_polynomial<double, 8>);
+  return bit_cast<double>(bit_cast<Int>(power) + (bit_cast<Int>(shifted) << mantissa));
 }
 
 /// 2^x over the whole range of double, denormal results and infinity included.

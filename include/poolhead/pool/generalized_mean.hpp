@@ -25,11 +25,15 @@ struct GeneralizedMeanKind {
     if (shared) return simd::splat<double, N>(static_cast<double>(*p));
     return simd::convert<double>(lanes(p + c));
   }
+  double shared_rate() const {
+    return shared ? static_cast<double>(*p) : std::numeric_limits<double>::quiet_NaN();
+  }
   POOLHEAD_INLINE V base(const V& x) const { return base(x, simd::splat<A, N>(eps)); }
   POOLHEAD_INLINE V base(const V& x, const V& lower) const { return simd::max(x, lower); }  // a NaN in x stays
   A least(A number) const { return std::max(eps, number); }
+  POOLHEAD_INLINE auto passes(const V& x) const { return ~(x < simd::splat<A, N>(eps)); }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
-    return simd::select(x < simd::splat<A, N>(eps), simd::zero<V>(), value);
+    return simd::select(passes(x), value, simd::zero<V>());
   }
 };
 

@@ -22,12 +22,14 @@ struct LpKind {
   POOLHEAD_INLINE simd::Doubles<N> rate(const Lanes&, Index) const {
     return simd::splat<double, N>(p);
   }
+  double shared_rate() const { return p; }
   POOLHEAD_INLINE V base(const V& x) const { return simd::abs(x); }
   POOLHEAD_INLINE V base(const V& x, const V& lower) const { return simd::max(simd::abs(x), lower); }
   A least(A number) const { return number; }
+  POOLHEAD_INLINE auto passes(const V& x) const { return x != simd::zero<V>(); }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
     const auto signed_value = simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(value) ^ simd::sign_bits(x));
-    return simd::select(x == simd::zero<V>(), simd::zero<V>(), signed_value);
+    return simd::select(passes(x), signed_value, simd::zero<V>());
   }
 };
 

@@ -1,6 +1,7 @@
 // Sums of powers, which the generalised mean and the Lp norm are made of. Kind says what is raised, and to
 // what:
 //   Kind::rate(lanes, c)      p of channel c, or of one channel per lane
+//   Kind::shared_rate()       p of all channels, or NaN
 //   Kind::base(x)             max(x, eps), or abs(x)
 //   Kind::base(x, least)      the same, but no less than least, which kind.least(number) has seen
 //   Kind::averages            whether the sum is divided by the number of positions
@@ -107,7 +108,8 @@ struct PowerFloatFold {
   }
 };
 
-/// The head of a power pool: products where p is a small whole number, else exponentials of logarithms.
+/// The head of a power pool: products where p is a small whole number, a series where it is another one of all
+/// channels, else exponentials of logarithms.
 template <class Kind, class I, class Exponentials>
 struct PowerHead {
   static constexpr bool has_blocks = true;
@@ -115,22 +117,31 @@ struct PowerHead {
   Kind kind;
   double positions;
   Exponentials exponentials;
+  simd::PowerSeries series;
 
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
-    if (kind.exponent == 0) return exponentials.reduce_block(x, n, c, end);
+    if (kind.exponent == 0 && !series.usable) return exponentials.reduce_block(x, n, c, end);
     using Exact = decltype(exponentials.exact);
     ChannelList extraordinary{workspace<PowerHead, Index>(end - c)};
-    with_number<4>(kind.exponent, [&](auto exponent) {
-      reduce(ProductReduction<exponent, Kind, Exact, I>{kind, positions, exponentials.exact, &extraordinary}, x,
-             n, c, end);
-    });
+    const auto by = [&](auto exponent) {
+      reduce(ProductReduction<exponent, Kind, Exact, I>{kind, positions, exponentials.exact, &extraordinary,
+                                                        series},
+             x, n, c, end);
+    };
+    if (kind.exponent != 0)
+      with_number<4>(kind.exponent, by);
+    else if constexpr (simd::has_lookup)
+      by(std::integral_constant<int, 0>{});
     const SmallProductReduction<Kind, Exponentials, I> wide{kind, positions, exponentials};
     for (Index i = 0; i < extraordinary.size;) {
       const Index from = extraordinary.channels[i];
       Index to = from;
       while (i < extraordinary.size && extraordinary.channels[i] == to) ++to, ++i;
-      reduce(wide, x, n, from, to);
+      if (kind.exponent != 0)
+        reduce(wide, x, n, from, to);
+      else
+        exponentials.reduce_block(x, n, from, to);
     }
   }
 };
@@ -142,10 +153,13 @@ auto power_head(const Kind& kind, const X& x, const Rows<typename X::Scalar>& y,
   const Exact exact{{kind}, x, y, planes};
   const auto positions = static_cast<double>(x.positions());
   const auto exponentials = exponential_head(PowerFloatFold<Kind, I>{kind, positions}, exact, kind.precise);
-  if constexpr (has_float_sums<X>)
-    return PowerHead<Kind, I, std::remove_const_t<decltype(exponentials)>>{kind, positions, exponentials};
-  else
+  if constexpr (has_float_sums<X>) {
+    PowerHead<Kind, I, std::remove_const_t<decltype(exponentials)>> head{kind, positions, exponentials, {}};
+    if (kind.exponent == 0 && !kind.precise) head.series = {kind.shared_rate(), 0x1p20};
+    return head;
+  } else {
     return exponentials;
+  }
 }
 
 }  // namespace detail

@@ -1,6 +1,7 @@
 // The gradient of sums of powers. Kind: see pool/power.hpp, and
 //   Kind::learnable           whether p has a gradient
 //   Kind::gradient(value, x)  the value where x passes it on, with its sign
+//   Kind::passes(x)           whether it does
 #pragma once
 
 #include "poolhead/pool/power.hpp"
@@ -25,14 +26,16 @@ struct PowerGradient {
 
   struct Coefficients {
     Wide scale, y, p;
-    V float_scale, unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
-    V y_rest;                                        // what y lost where it became a float
+    V unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
+    V y_rest;                           // what y lost where it became a float
+    V float_scale, whole_inverse;       // 1 / y where that is a normal float, else 0
     simd::Mask<Accumulator, N> ordinary;
 
     POOLHEAD_INLINE Coefficients lane(int i) const {
-      return {lane_of(scale, i),  lane_of(y, i),       lane_of(p, i),       lane_of(float_scale, i),
-              lane_of(unit, i),   lane_of(float_y, i), lane_of(inverse, i), lane_of(float_p, i),
-              lane_of(y_rest, i), lane_of(ordinary, i)};
+      return {lane_of(scale, i),         lane_of(y, i),       lane_of(p, i),
+              lane_of(unit, i),          lane_of(float_y, i), lane_of(inverse, i),
+              lane_of(float_p, i),       lane_of(y_rest, i),  lane_of(float_scale, i),
+              lane_of(whole_inverse, i), lane_of(ordinary, i)};
     }
   };
 
@@ -43,6 +46,7 @@ struct PowerGradient {
   double* shares;  // (N, C)
   Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
   bool precise = kind.precise;
+  simd::PowerSeries series = power_series();  // of p - 1
 
   POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
     using A = Accumulator;
@@ -60,15 +64,17 @@ struct PowerGradient {
     const Wide near_one = y * unit;
     const V float_y = simd::convert<A>(near_one);
     const auto ordinary = near_one < simd::splat<double, N>(0x1p100);
+    const auto moderate = (simd::splat<double, N>(0x1p-126) < y) & (y < simd::splat<double, N>(0x1p126));
     return {scale,
             y,
             p,
-            simd::convert<A>(scale),
             simd::convert<A>(unit),
             float_y,
             simd::convert<A>(one / near_one),
             simd::convert<A>(p),
             simd::convert<A>(near_one - simd::convert<double>(float_y)),
+            simd::convert<A>(scale),
+            simd::convert<A>(simd::select(moderate, one / y, nothing)),
             simd::convert<simd::IntOf<A>>(ordinary)};
   }
   template <int K>
@@ -79,6 +85,9 @@ struct PowerGradient {
 
   template <int K>
   POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+    if constexpr (!Kind::learnable) {
+      if (series.usable && by_series(shared, x, dx)) return;
+    }
     const V nothing = simd::zero<V>();
     const V one = simd::splat<float, N>(1.0F);
     const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
@@ -89,16 +98,9 @@ struct PowerGradient {
       // Where base is near y, the difference is exact.
       less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
     });
-    if (Kind::learnable || kind.exponent == 0) {
-      V exponent[K];
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        simd::split_float(quotient[k], exponent[k], log[k]);
-        log[k] = simd::select(exponent[k] == nothing, less_one[k], log[k]);
-      });
-      simd::short_log2<K, N>(exponent, log);
-    }
     if constexpr (Kind::learnable) {
       V whole[K], excess[K];  // q^p, q^p - 1
+      logarithms(quotient, less_one, log);
       if (kind.exponent == 0) {
         unroll<K>([&](auto k) __attribute__((always_inline)) {
           power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
@@ -118,7 +120,10 @@ struct PowerGradient {
       sums.of[0] = sums.of[0] + wide_total(excess);
       unroll<K>([&](auto k) __attribute__((always_inline)) { whole[k] = whole[k] * log[k]; });
       sums.of[1] = sums.of[1] + wide_total(whole);
-    } else if (kind.exponent == 0) {
+    } else if (kind.exponent != 0) {
+      small_powers(quotient, power);
+    } else {
+      logarithms(quotient, less_one, log);
       const V less = shared.float_p - one;
       unroll<K>([&](auto k)
                     __attribute__((always_inline)) { log[k] = power[k] = simd::max(less * log[k], least); });
@@ -126,8 +131,6 @@ struct PowerGradient {
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         power[k] = simd::select(log[k] > least, power[k], nothing);
       });
-    } else {
-      small_powers(quotient, power);
     }
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
@@ -163,6 +166,41 @@ struct PowerGradient {
   }
 
  private:
+  simd::PowerSeries power_series() const {
+    const bool wanted = !Kind::learnable && std::same_as<Accumulator, float> && kind.exponent == 0 && !precise;
+    if (!wanted) return {};
+    // One of S numbers is at most S^(1/p) times their mean.
+    const double p = kind.shared_rate();
+    const double largest = Kind::averages ? std::pow(static_cast<double>(map.positions()), 1.0 / p) : 1.0;
+    return {p - 1.0, largest};
+  }
+  /// dx by the series, unless an element that counts is too small for it.
+  template <int K>
+  POOLHEAD_INLINE bool by_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
+    const V least = simd::splat<float, N>(series.least);
+    V power[K];
+    auto small = simd::zero<simd::Mask<float, N>>();
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      power[k] = kind.base(x[k]) * shared.whole_inverse;
+      small = small | (kind.passes(x[k]) & (power[k] < least));
+    });
+    if (simd::any(small)) [[unlikely]]
+      return false;
+    simd::powers<K, N>(series, power);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
+    });
+    return true;
+  }
+  template <int K>
+  POOLHEAD_INLINE static void logarithms(const V (&quotient)[K], const V (&less_one)[K], V (&log)[K]) {
+    V exponent[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      simd::split_float(quotient[k], exponent[k], log[k]);
+      log[k] = simd::select(exponent[k] == simd::zero<V>(), less_one[k], log[k]);
+    });
+    simd::short_log2<K, N>(exponent, log);
+  }
   /// q^(p - 1), p = 1, 2, 3, 4.
   template <int K>
   POOLHEAD_INLINE void small_powers(const V (&quotient)[K], V (&power)[K]) const {

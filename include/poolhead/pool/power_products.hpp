@@ -1,6 +1,8 @@
-// Sums of powers whose exponent is a small whole number: products. Kind is that of pool/power.hpp.
+// Sums of powers without logarithms: products where the exponent is a small whole number, else a series. Kind
+// is that of pool/power.hpp.
 #pragma once
 
+#include "poolhead/core/power_series.hpp"
 #include "poolhead/pool/float_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -66,14 +68,15 @@ struct ChannelList {
   }
 };
 
-/// Sums of products of floats, for p = 1, 2, 3, 4. Channels whose powers leave the range of floats, or may have
-/// lost something at its lower end, are listed.
+/// Sums of powers of floats: of products for exponent = 1, 2, 3, 4, by the series for 0. Channels whose powers
+/// leave the range of floats, or may have lost something at its lower end, are listed.
 template <int exponent, class Kind, class Exact, class I>
 struct ProductReduction {
   using Accumulator = float;
   using PositionLane = I;
   static constexpr bool is_light = true;
   static constexpr bool any_order = true;
+  static constexpr bool by_series = exponent == 0;
   static constexpr int N = simd::lanes<float>;
   // Its power is the smallest normal number: below, products take many times as long on some machines, and add
   // nothing to the sum of an ordinary plane.
@@ -90,7 +93,8 @@ struct ProductReduction {
   double positions;
   const Exact& exact;
   ChannelList* extraordinary;
-  V least = simd::splat<float, N>(kind.least(smallest));
+  const simd::PowerSeries& series;
+  V least = simd::splat<float, N>(kind.least(by_series ? series.least : smallest));
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
@@ -105,8 +109,12 @@ struct ProductReduction {
     V power[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       const V base = exponent == 1 ? kind.base(x[k]) : kind.base(x[k], least);
-      power[k] = valid.select(k, small_power<exponent>(base), simd::zero<V>());
+      // A NaN, too, becomes the most.
+      power[k] = by_series ? simd::min(base, simd::splat<float, N>(series.most)) : small_power<exponent>(base);
     });
+    if constexpr (by_series) simd::powers<K, N>(series, power);
+    unroll<K>([&](auto k)
+                  __attribute__((always_inline)) { power[k] = valid.select(k, power[k], simd::zero<V>()); });
     if constexpr (std::same_as<S, ShortState>)
       state.add(power);
     else
@@ -120,15 +128,32 @@ struct ProductReduction {
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     auto total = state.sum;
     if constexpr (Kind::averages) total = total * simd::splat<double, N>(1.0 / positions);
-    const Wide y = small_root<N>(total, exponent);
+    const Wide y = root(total);
     exact.put_results(n, c, count)(y, y);
-    // A sum of the elements themselves loses nothing there.
-    const auto lowest = simd::splat<double, N>(exponent == 1 ? 0.0 : positions * 0x1p-100);
-    const auto most = simd::splat<double, N>(static_cast<double>(std::numeric_limits<float>::max()));
-    const auto ordinary = (lowest <= state.sum) & (state.sum <= most);
+    const auto ordinary =
+        (simd::splat<double, N>(lowest()) <= state.sum) & (state.sum <= simd::splat<double, N>(highest()));
     if (!simd::all(ordinary)) [[unlikely]]
       extraordinary->append(~simd::bits(ordinary), c, count);
   }
+
+ private:
+  POOLHEAD_INLINE Wide root(const Wide& x) const {
+    if constexpr (by_series)
+      return simd::short_power(x, 1.0 / kind.shared_rate());
+    else
+      return small_root<N>(x, exponent);
+  }
+  /// Sums below may have lost something. A sum of the elements themselves does not.
+  double lowest() const {
+    if (exponent == 1) return 0.0;
+    if (!by_series) return positions * 0x1p-100;
+    return kind.least(0.0F) < series.least ? positions * 0x1p26 * power(series.least) : 0.0;
+  }
+  double highest() const {
+    const auto largest = static_cast<double>(std::numeric_limits<float>::max());
+    return by_series ? std::min(largest, 0.99 * power(series.most)) : largest;
+  }
+  double power(float x) const { return std::pow(static_cast<double>(x), kind.shared_rate()); }
 };
 
 /// The same of what is too small for that: in units whose squares, all that there may be, are normal floats, or
