@@ -142,6 +142,65 @@ TEMPLATE_TEST_CASE("norms of tiny numbers keep their digits", "[accuracy]", Nchw
     }
 }
 
+namespace {
+
+/// Whether value is the reference to within `ulps` units of 2^-24 of it, or both are NaN.
+bool is_near(float value, double reference, double ulps) {
+  if (std::isnan(reference)) return std::isnan(value);
+  if (std::isinf(reference)) return widen<double>(value) == reference;
+  return std::abs(widen<double>(value) - reference) <=
+         ulps * 0x1p-24 * std::abs(reference) + widen<double>(std::numeric_limits<float>::min());
+}
+
+/// y and dx, each element for itself. No gradient of p is asked for.
+template <class Type, class Pool, class Oracle>
+void check_powers(const Pool& pool, const Oracle& oracle, const Map<Type>& x, double p, double far) {
+  const Extents& e = x.extents;
+  RowTensor<float> y(e.n, e.c), dy(e.n, e.c);
+  dy.setConstant(1.0F);
+  Map<Type> dx(e);
+  auto cache = pool.make_cache(x.view());
+  pool.forward(x.view(), y, cache);
+  pool.backward(x.view(), y, dy, dx.view(), cache, ph::no_gradient);
+  const auto planes = planes_of(x);
+  const auto expected = oracle.forward(planes);
+  const auto gradient = oracle.backward(planes, table_of(dy));
+  for (Index n = 0; n < e.n; ++n)
+    for (Index c = 0; c < e.c; ++c) {
+      REQUIRE(is_near(y(n, c), expected(n, c), 4.0));
+      for (Index s = 0; s < e.positions(); ++s)
+        REQUIRE(is_near(dx(n, c, s), gradient.plane(n, c)[static_cast<std::size_t>(s)], far * (4.0 + 3.0 * p)));
+    }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("powers of any exponent, element by element", "[accuracy]", Nchw<float>, Nhwc<float>) {
+  const auto check = [](const Extents& e, double p, double far, auto generator) {
+    CAPTURE(p, far, e.h);
+    const Map<TestType> x(e, generator);
+    const auto narrow_p = narrow<float>(p);
+    check_powers(ph::GeneralizedMeanPool<float>(narrow_p), gem_oracle<float>(widen<double>(narrow_p)), x, p,
+                 far);
+    if (p >= 1.0) check_powers(ph::GlobalLpPool(p), LpOracle(p), x, p, far);
+  };
+  const auto ordinary = [](Index n, Index c, Index s) {
+    const double size = 0.05 + std::abs(noise(31, 0, 4)(n, c, s));
+    return hash(32, n, c, s) % 3 == 0 ? 0.0 : hash(33, n, c, s) % 5 == 0 ? -size : size;
+  };
+  for (const double p : {0.75, 1.01, 1.5, 2.2, 2.7, 3.5, 5.0, 5.99, 6.01, 9.0, 12.0})
+    for (const Extents& e : {Extents{2, 19, 7, 7}, {1, 9, 40, 41}}) check(e, p, 1.0, ordinary);
+  // Beside planes, and in planes, of which some elements are out of the series' range.
+  for (const double odd : {1e30, 1e9, 1e-3, 1e-12, 1e-30, -1e-30, std::numeric_limits<double>::infinity(),
+                           std::numeric_limits<double>::quiet_NaN()})
+    for (const double p : {1.2, 2.7, 7.0}) {
+      CAPTURE(odd);
+      check({1, 19, 7, 7}, p, 20.0, [&](Index n, Index c, Index s) {
+        return c % 4 == 1 && s % 5 == 0 ? odd : c % 8 == 2 ? odd * ordinary(n, c, s) : ordinary(n, c, s);
+      });
+    }
+}
+
 TEMPLATE_TEST_CASE("exponentials of a million positions", "[accuracy]", Nchw<float>, Nhwc<float>,
                    Nhwc<Eigen::bfloat16>) {
   using T = typename TestType::Scalar;

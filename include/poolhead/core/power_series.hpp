@@ -24,7 +24,7 @@ struct PowerSeries {
   PowerSeries() = default;
   /// For numbers up to `largest`, at least 1, and as small as there is room for.
   PowerSeries(double p, double largest) {
-    usable = has_lookup && p > -1.0 && p <= 96.0 && largest < 0x1p60;
+    usable = has_lookup && p >= -0.25 && p <= 96.0 && largest < 0x1p60;
     if (!usable) return;
     double root = p;
     for (; root > 6.0; root /= 2.0) ++squarings;

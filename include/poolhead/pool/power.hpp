@@ -155,7 +155,8 @@ auto power_head(const Kind& kind, const X& x, const Rows<typename X::Scalar>& y,
   const auto exponentials = exponential_head(PowerFloatFold<Kind, I>{kind, positions}, exact, kind.precise);
   if constexpr (has_float_sums<X>) {
     PowerHead<Kind, I, std::remove_const_t<decltype(exponentials)>> head{kind, positions, exponentials, {}};
-    if (kind.exponent == 0 && !kind.precise) head.series = {kind.shared_rate(), 0x1p20};
+    // The root of less would magnify what is lost.
+    if (kind.exponent == 0 && kind.shared_rate() >= 0.75) head.series = {kind.shared_rate(), 0x1p20};
     return head;
   } else {
     return exponentials;

@@ -169,8 +169,9 @@ struct PowerGradient {
   simd::PowerSeries power_series() const {
     const bool wanted = !Kind::learnable && std::same_as<Accumulator, float> && kind.exponent == 0 && !precise;
     if (!wanted) return {};
-    // One of S numbers is at most S^(1/p) times their mean.
     const double p = kind.shared_rate();
+    if (p > 13.0) return {};  // logarithms near 1 lose less than a quotient that is a float
+    // One of S numbers is at most S^(1/p) times their mean.
     const double largest = Kind::averages ? std::pow(static_cast<double>(map.positions()), 1.0 / p) : 1.0;
     return {p - 1.0, largest};
   }
