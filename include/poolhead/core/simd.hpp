@@ -325,6 +325,12 @@ POOLHEAD_INLINE Vec<T, N> sqrt(const Vec<T, N>& a) {
   }
 }
 
+#if defined(__FMA__)
+inline constexpr bool rounds_once = true;
+#else
+inline constexpr bool rounds_once = false;
+#endif
+
 /// a b + c, rounded once where the machine can.
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> multiply_add(const Vec<T, N>& a, const Vec<T, N>& b, const Vec<T, N>& c) {

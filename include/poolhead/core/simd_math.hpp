@@ -189,15 +189,18 @@ POOLHEAD_INLINE void polynomials(const Floats<K, N>& x, const std::array<float, 
 }
 }  // namespace detail
 
-/// x becomes 2^(rate x), rate x in -126 .. 126.
-template <int K, int N>
-POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x) {
+/// x becomes 2^(rate x), rate x in -126 .. 126; or of (rate + rest) x, rest being what the rate is short of.
+template <int K, int N, class... Rest>
+POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x, const Rest&... rest) {
   using Int = std::int32_t;
   const auto shifter = splat<float, N>(detail::shifter<float>);
   Floats<K, N> shifted, power;
   each<K>([&](auto k) __attribute__((always_inline)) { shifted[k] = multiply_add(rate, x[k], shifter); });
-  each<K>([&](auto k)
-              __attribute__((always_inline)) { x[k] = multiply_add(rate, x[k], shifter - shifted[k]); });
+  each<K>([&](auto k) __attribute__((always_inline)) {
+    auto f = multiply_add(rate, x[k], shifter - shifted[k]);
+    ((f = multiply_add(rest, x[k], f)), ...);
+    x[k] = f;
+  });
   detail::polynomials<K, N>(x, detail::short_exp2, power);
   each<K>([&](auto k) __attribute__((always_inline)) {
     x[k] = bit_cast<float>(bit_cast<Int>(power[k]) +
@@ -310,9 +313,11 @@ POOLHEAD_INLINE Log2<A, N> log2(const Vec<A, N>& x) {
   return log2(x, x - splat<A, N>(A(1)));
 }
 
-/// x^p to 2^-35 for normal x above 0 and results that are normal numbers.
+// Of doubles, to 2^-35, which floats cannot tell from the whole.
+
+/// log2(x) for normal x above 0.
 template <int N>
-POOLHEAD_INLINE Doubles<N> short_power(const Doubles<N>& x, double p) {
+POOLHEAD_INLINE Doubles<N> short_log2(const Doubles<N>& x) {
   using Int = std::int64_t;
   constexpr int mantissa = detail::Format<double>::mantissa;
   constexpr auto bits_of = [](double value) { return std::bit_cast<Int>(value); };
@@ -325,12 +330,17 @@ POOLHEAD_INLINE Doubles<N> short_power(const Doubles<N>& x, double p) {
                         number(whole + detail::Format<double>::bias);
   const auto m = bit_cast<double>((bits & ints((Int{1} << mantissa) - 1)) + ints(bits_of(sqrt_half)));
   const auto s = (m - number(1.0)) / (m + number(1.0));
-  const auto log = multiply_add(s, detail::polynomial(s * s, detail::log2_polynomial<double, 5>), exponent);
-  const auto shifter = number(detail::shifter<double>);
-  const auto shifted = multiply_add(log, number(p), shifter);
-  const auto f = multiply_add(log, number(p), shifter - shifted);
-  const auto power = detail::polynomial(f, detail::exp2_polynomial<double, 8>);
-  return bit_cast<double>(bit_cast<Int>(power) + (bit_cast<Int>(shifted) << mantissa));
+  return multiply_add(s, detail::polynomial(s * s, detail::log2_polynomial<double, 5>), exponent);
+}
+
+/// 2^x, x in -1022 .. 1022.
+template <int N>
+POOLHEAD_INLINE Doubles<N> short_exp2(const Doubles<N>& x) {
+  using Int = std::int64_t;
+  const auto shifter = splat<double, N>(detail::shifter<double>);
+  const auto shifted = x + shifter;
+  const auto power = detail::polynomial(x - (shifted - shifter), detail::exp2_polynomial<double, 8>);
+  return bit_cast<double>(bit_cast<Int>(power) + (bit_cast<Int>(shifted) << detail::Format<double>::mantissa));
 }
 
 /// 2^x over the whole range of double, denormal results and infinity included.

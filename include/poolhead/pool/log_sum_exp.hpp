@@ -1,7 +1,7 @@
 // Log-sum-exp pooling.
 #pragma once
 
-#include "poolhead/pool/float_sum.hpp"
+#include "poolhead/pool/direct_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -72,6 +72,27 @@ struct LogSumExpFloatFold : FloatFold<FloatSum<false, false, simd::lanes<float>>
   POOLHEAD_INLINE auto results(const State& state, Index, Index, int, const Put& put) const {
     return log_sum_exp_results<N>(state.wide_mark(), state.sums.sum, simd::splat<double, N>(rate), positions,
                                   put);
+  }
+};
+
+/// The same of the exponentials as they are. The mark is y as a float, which is what backward starts from.
+struct LogSumExpDirectFold {
+  static constexpr bool has_weights = false;
+
+  double rate;  // r log2(e)
+  double positions;
+
+  template <class Sums, class Put>
+  POOLHEAD_INLINE auto results(const Sums& sums, const Put& put) const {
+    constexpr int N = simd::lanes<float>;
+    const auto number = [](double value) { return simd::splat<double, N>(value); };
+    const auto y = simd::short_log2(sums.of[0].sum * number(1.0 / positions)) * number(1.0 / rate);
+    const auto mark = simd::convert<double>(simd::convert<float>(y));
+    const auto offset = y - mark;
+    // exp(r offset) = 1 + z + z^2 / 2: z is less than 2^-17.
+    const auto z = offset * number(rate * std::numbers::ln2);
+    const auto sum = number(positions) * (number(1.0) + z * (number(1.0) + z * number(0.5)));
+    return put(y, mark, sum, offset);
   }
 };
 
@@ -233,9 +254,12 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   template <class I, class X>
   auto head(const X& x, const Rows<T>& y, double* planes) const {
     const detail::LogSumExpFold<T, I> exact = fold<I>();
-    return detail::exponential_head(
-        detail::LogSumExpFloatFold<I>{{}, exact.rate, static_cast<double>(x.positions())},
-        detail::WideReduction<detail::LogSumExpFold<T, I>, X>{exact, x, y, planes}, precise());
+    const auto positions = static_cast<double>(x.positions());
+    return detail::direct_head<I, X>(
+        detail::LogSumExpDirectFold{exact.rate, positions},
+        detail::exponential_head(detail::LogSumExpFloatFold<I>{{}, exact.rate, positions},
+                                 detail::WideReduction<detail::LogSumExpFold<T, I>, X>{exact, x, y, planes},
+                                 precise()));
   }
   bool precise() const { return static_cast<double>(r(0)) < detail::least_float_rate; }
   template <class I>

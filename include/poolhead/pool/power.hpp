@@ -134,15 +134,12 @@ struct PowerHead {
     else if constexpr (simd::has_lookup)
       by(std::integral_constant<int, 0>{});
     const SmallProductReduction<Kind, Exponentials, I> wide{kind, positions, exponentials};
-    for (Index i = 0; i < extraordinary.size;) {
-      const Index from = extraordinary.channels[i];
-      Index to = from;
-      while (i < extraordinary.size && extraordinary.channels[i] == to) ++to, ++i;
+    extraordinary.each_run([&](Index from, Index to) {
       if (kind.exponent != 0)
         reduce(wide, x, n, from, to);
       else
         exponentials.reduce_block(x, n, from, to);
-    }
+    });
   }
 };
 

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "poolhead/core/power_series.hpp"
-#include "poolhead/pool/float_sum.hpp"
+#include "poolhead/pool/direct_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -56,18 +56,6 @@ POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int expon
   return cube_root<N>(x);
 }
 
-/// Some channels, in ascending order.
-struct ChannelList {
-  Index* channels;
-  Index size = 0;
-
-  /// Appends c + i for each set bit i < count.
-  [[gnu::cold, gnu::noinline]] void append(unsigned bits, Index c, int count) {
-    for (int i = 0; i < count; ++i)
-      if ((bits >> i & 1) != 0) channels[size++] = c + i;
-  }
-};
-
 /// Sums of powers of floats: of products for exponent = 1, 2, 3, 4, by the series for 0. Channels whose powers
 /// leave the range of floats, or may have lost something at its lower end, are listed.
 template <int exponent, class Kind, class Exact, class I>
@@ -115,10 +103,7 @@ struct ProductReduction {
     if constexpr (by_series) simd::powers<K, N>(series, power);
     unroll<K>([&](auto k)
                   __attribute__((always_inline)) { power[k] = valid.select(k, power[k], simd::zero<V>()); });
-    if constexpr (std::same_as<S, ShortState>)
-      state.add(power);
-    else
-      state.add(wide_total(power));
+    add_terms(state, power);
   }
   template <class S>
   POOLHEAD_INLINE S merge(S a, const S& b) const {
@@ -139,7 +124,7 @@ struct ProductReduction {
  private:
   POOLHEAD_INLINE Wide root(const Wide& x) const {
     if constexpr (by_series)
-      return simd::short_power(x, 1.0 / kind.shared_rate());
+      return simd::short_exp2(simd::short_log2(x) * simd::splat<double, N>(1.0 / kind.shared_rate()));
     else
       return small_root<N>(x, exponent);
   }

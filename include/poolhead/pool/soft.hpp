@@ -1,7 +1,7 @@
 // SoftPool: the average weighted by the exponentials of the elements themselves.
 #pragma once
 
-#include "poolhead/pool/float_sum.hpp"
+#include "poolhead/pool/direct_sum.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -65,6 +65,23 @@ struct SoftFloatFold : FloatFold<FloatSum<false, true, simd::lanes<float>>, I, s
   template <class Put>
   POOLHEAD_INLINE auto results(const State& state, Index, Index, int, const Put& put) const {
     return soft_results<N>(state.wide_mark(), state.sums.sum, state.sums.weighted, put);
+  }
+};
+
+/// The same of the exponentials as they are. The mark is y as a float, which is what backward starts from.
+struct SoftDirectFold {
+  static constexpr bool has_weights = true;
+  static constexpr double rate = std::numbers::log2e;
+
+  double positions;
+
+  template <class Sums, class Put>
+  POOLHEAD_INLINE auto results(const Sums& sums, const Put& put) const {
+    constexpr int N = simd::lanes<float>;
+    const auto y = sums.of[1].sum / sums.of[0].sum;
+    const auto mark = simd::convert<double>(simd::convert<float>(y));
+    const auto factor = simd::short_exp2(simd::splat<double, N>(-rate) * mark);
+    return put(y, mark, sums.of[0].sum * factor, y - mark);
   }
 };
 
@@ -179,9 +196,11 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
  private:
   template <class I, class X, Scalar T>
   static auto bind(const X& x, const Rows<T>& y, double* planes) {
-    return detail::exponential_head(
-        detail::SoftFloatFold<I>{},
-        detail::WideReduction<detail::SoftFold<Accumulator<T>, I>, X>{{}, x, y, planes}, false);
+    return detail::direct_head<I, X>(
+        detail::SoftDirectFold{static_cast<double>(x.positions())},
+        detail::exponential_head(
+            detail::SoftFloatFold<I>{},
+            detail::WideReduction<detail::SoftFold<Accumulator<T>, I>, X>{{}, x, y, planes}, false));
   }
 };
 

@@ -1,0 +1,163 @@
+// Sums of exponentials 2^(rate x) as they are, in one pass over floats: of planes that have no larger and no
+// smaller ones than floats can hold, as ordinary planes do. The others are found out, and summed again relative
+// to their maximum, in the way of pool/float_sum.hpp.
+#pragma once
+
+#include "poolhead/pool/float_sum.hpp"
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// Some channels, in ascending order.
+struct ChannelList {
+  Index* channels;
+  Index size = 0;
+
+  /// Appends c + i for each set bit i < count.
+  [[gnu::cold, gnu::noinline]] void append(unsigned bits, Index c, int count) {
+    for (int i = 0; i < count; ++i)
+      if ((bits >> i & 1) != 0) channels[size++] = c + i;
+  }
+  /// f(from, to) for the runs of consecutive ones.
+  template <class F>
+  void each_run(const F& f) const {
+    for (Index i = 0; i < size;) {
+      const Index from = channels[i];
+      Index to = from;
+      while (i < size && channels[i] == to) ++to, ++i;
+      f(from, to);
+    }
+  }
+};
+
+/// `count` sums; Sum is WideSum or ShortSum.
+template <class Sum, int count>
+struct SumsOf {
+  Sum of[count];
+
+  POOLHEAD_INLINE static SumsOf zero() {
+    SumsOf out;
+    unroll<count>([&](auto i) __attribute__((always_inline)) { out.of[i] = Sum::zero(); });
+    return out;
+  }
+  template <class F>
+  POOLHEAD_INLINE static SumsOf zip(const F& f, const SumsOf& a, const SumsOf& b) {
+    SumsOf out;
+    unroll<count>([&](auto i) __attribute__((always_inline)) { out.of[i] = Sum::zip(f, a.of[i], b.of[i]); });
+    return out;
+  }
+  POOLHEAD_INLINE void add(const SumsOf& other) {
+    unroll<count>([&](auto i) __attribute__((always_inline)) { of[i].add(other.of[i]); });
+  }
+  static constexpr bool widens = requires(const Sum& sum) { sum.widened(); };
+  POOLHEAD_INLINE auto widened() const requires widens {
+    SumsOf<decltype(of[0].widened()), count> out;
+    unroll<count>([&](auto i) __attribute__((always_inline)) { out.of[i] = of[i].widened(); });
+    return out;
+  }
+};
+
+/// Adds up to four vectors, which are added to each other as such first.
+template <int N, int K>
+POOLHEAD_INLINE void add_terms(ShortSum<N>& to, const simd::Vec<float, N> (&terms)[K]) {
+  to.add(terms);
+}
+template <int N, int K>
+POOLHEAD_INLINE void add_terms(WideSum<float, N>& to, const simd::Vec<float, N> (&terms)[K]) {
+  to.add(wide_total(terms));
+}
+
+/// Fold::results(sums, put), sums: sum 2^(rate x) and, where Fold::has_weights, sum 2^(rate x) x, in double;
+/// put as that of WideReduction. Channels of other planes are listed.
+template <class Fold, class Exact, class I>
+struct DirectReduction {
+  using Accumulator = float;
+  using PositionLane = I;
+  static constexpr bool is_light = true;
+  static constexpr bool any_order = true;
+  static constexpr int N = simd::lanes<float>;
+  static constexpr int count = Fold::has_weights ? 2 : 1;
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  using State = SumsOf<WideSum<float, N>, count>;
+  using ShortState = SumsOf<ShortSum<N>, count>;
+  static constexpr double most_exponent = 120.0;
+
+  Fold fold;
+  const Exact& exact;
+  ChannelList* extraordinary;
+  V rate = simd::splat<float, N>(static_cast<float>(fold.rate));
+  V rest =
+      simd::splat<float, N>(static_cast<float>(fold.rate - static_cast<double>(static_cast<float>(fold.rate))));
+  V limit = simd::splat<float, N>(static_cast<float>(most_exponent / fold.rate));
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero();
+  }
+  template <class Lanes>
+  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
+    return ShortState::zero();
+  }
+  template <class S, int K, class Valid>
+  POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
+    V near[K], term[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      // A NaN, too, becomes the limit.
+      term[k] = near[k] = simd::min(simd::max(x[k], simd::zero<V>() - limit), limit);
+    });
+    simd::short_exp2<K, N>(rate, term, rest);
+    unroll<K>([&](auto k)
+                  __attribute__((always_inline)) { term[k] = valid.select(k, term[k], simd::zero<V>()); });
+    add_terms(state.of[0], term);
+    if constexpr (Fold::has_weights) {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { term[k] = term[k] * near[k]; });
+      add_terms(state.of[1], term);
+    }
+  }
+  template <class S>
+  POOLHEAD_INLINE S merge(S a, const S& b) const {
+    a.add(b);
+    return a;
+  }
+  POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int channels) const {
+    fold.results(state, exact.put_results(n, c, channels));
+    // Below, what stands at the lower limit could show; a single element at the upper one is above.
+    const double lowest = fold.positions * std::exp2(26.0 - most_exponent);
+    const Wide& sum = state.of[0].sum;
+    const auto ordinary = (simd::splat<double, N>(lowest) <= sum) &
+                          (sum <= simd::splat<double, N>(std::exp2(most_exponent - 1.0)));
+    if (!simd::all(ordinary)) [[unlikely]]
+      extraordinary->append(~simd::bits(ordinary), c, channels);
+  }
+};
+
+/// A head of exponentials that goes by a DirectReduction of Fold where there may be one, else, and for the
+/// planes that this lists, by `others`, which is an ExponentialHead.
+template <class Fold, class I, class Others>
+struct DirectHead {
+  static constexpr bool has_blocks = true;
+
+  Fold fold;
+  Others others;
+
+  template <class X>
+  void reduce_block(const X& x, Index n, Index c, Index end) const {
+    if (others.precise) return others.reduce_block(x, n, c, end);
+    ChannelList extraordinary{workspace<DirectHead, Index>(end - c)};
+    reduce(DirectReduction<Fold, decltype(others.exact), I>{fold, others.exact, &extraordinary}, x, n, c, end);
+    extraordinary.each_run([&](Index from, Index to) { others.reduce_block(x, n, from, to); });
+  }
+};
+
+template <class I, class X, class Fold, class Others>
+auto direct_head(const Fold& fold, const Others& others) {
+  // Without multiply-adds that round once, the exponents of large elements would lose digits.
+  if constexpr (has_float_sums<X> && simd::rounds_once)
+    return DirectHead<Fold, I, Others>{fold, others};
+  else
+    return others;
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
