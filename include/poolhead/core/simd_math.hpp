@@ -105,15 +105,37 @@ constexpr std::array<A, Terms> chebyshev_polynomial(double low, double high, con
   return coefficients;
 }
 
-/// 2^f for f in [-1/2, 1/2].
-template <class A, std::size_t Terms>
-inline constexpr auto exp2_polynomial = chebyshev_polynomial<A, Terms>(-0.5, 0.5, [](double f) {
+constexpr double exp2_of_small(double f) {
   double sum = 1.0;
   double term = 1.0;
-  for (int k = 1; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
+  for (int k = 1; k < 24; ++k) sum += term *= f * std::numbers::ln2 / k;
   return sum;
-});
-inline constexpr auto short_exp2 = exp2_polynomial<float, 7>;
+}
+
+/// 2^f for f in [-range, range].
+template <class A, std::size_t Terms>
+constexpr auto exp2_polynomial(double range) {
+  return chebyshev_polynomial<A, Terms>(-range, range, exp2_of_small);
+}
+
+/// 2^x = 2^(i / 8) 2^f with whole i, or of whole x alone: i % 8 from a table where the machine has lookups, f
+/// from a polynomial.
+struct ShortExp2 {
+  static constexpr int bits = has_lookup ? 3 : 0;
+  static constexpr int shift = Format<float>::mantissa - bits;
+  static constexpr std::size_t terms = has_lookup ? 4 : 7;
+
+  std::array<float, terms> polynomial = exp2_polynomial<float, terms>(0.5 / (1 << bits));
+  alignas(32) float table[8];  // 2^(i / 8), less what adding i << shift to its bits adds below the exponent
+
+  constexpr ShortExp2() : table() {
+    for (int i = 0; i < 8; ++i) {
+      const auto power = std::bit_cast<std::int32_t>(static_cast<float>(exp2_of_small(i / 8.0)));
+      table[i] = std::bit_cast<float>(power - (i << shift));
+    }
+  }
+};
+inline constexpr ShortExp2 short_exp2;
 
 /// (2^f - 1) / f for f in [-1/2, 1/2].
 inline constexpr auto short_exp2_slope = chebyshev_polynomial<float, 6>(-0.5, 0.5, [](double f) {
@@ -193,7 +215,8 @@ POOLHEAD_INLINE void polynomials(const Floats<K, N>& x, const std::array<float, 
 template <int K, int N, class... Rest>
 POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x, const Rest&... rest) {
   using Int = std::int32_t;
-  const auto shifter = splat<float, N>(detail::shifter<float>);
+  using Exp2 = detail::ShortExp2;
+  const auto shifter = splat<float, N>(detail::shifter<float> / (1 << Exp2::bits));
   Floats<K, N> shifted, power;
   each<K>([&](auto k) __attribute__((always_inline)) { shifted[k] = multiply_add(rate, x[k], shifter); });
   each<K>([&](auto k) __attribute__((always_inline)) {
@@ -201,10 +224,14 @@ POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x, cons
     ((f = multiply_add(rest, x[k], f)), ...);
     x[k] = f;
   });
-  detail::polynomials<K, N>(x, detail::short_exp2, power);
+  detail::polynomials<K, N>(x, detail::short_exp2.polynomial, power);
   each<K>([&](auto k) __attribute__((always_inline)) {
-    x[k] = bit_cast<float>(bit_cast<Int>(power[k]) +
-                           (bit_cast<Int>(shifted[k]) << detail::Format<float>::mantissa));
+    const auto whole = bit_cast<Int>(shifted[k]);
+    const auto raise = whole << Exp2::shift;
+    if constexpr (has_lookup)
+      x[k] = power[k] * bit_cast<float>(bit_cast<Int>(lookup<N>(detail::short_exp2.table, whole)) + raise);
+    else
+      x[k] = bit_cast<float>(bit_cast<Int>(power[k]) + raise);
   });
 }
 
@@ -339,7 +366,8 @@ POOLHEAD_INLINE Doubles<N> short_exp2(const Doubles<N>& x) {
   using Int = std::int64_t;
   const auto shifter = splat<double, N>(detail::shifter<double>);
   const auto shifted = x + shifter;
-  const auto power = detail::polynomial(x - (shifted - shifter), detail::exp2_polynomial<double, 8>);
+  static constexpr auto series = detail::exp2_polynomial<double, 8>(0.5);
+  const auto power = detail::polynomial(x - (shifted - shifter), series);
   return bit_cast<double>(bit_cast<Int>(power) + (bit_cast<Int>(shifted) << detail::Format<double>::mantissa));
 }
 

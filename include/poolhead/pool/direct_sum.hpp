@@ -124,9 +124,14 @@ struct DirectReduction {
     fold.results(state, exact.put_results(n, c, channels));
     // Below, what stands at the lower limit could show; a single element at the upper one is above.
     const double lowest = fold.positions * std::exp2(26.0 - most_exponent);
+    const auto number = [](double value) { return simd::splat<double, N>(value); };
     const Wide& sum = state.of[0].sum;
-    const auto ordinary = (simd::splat<double, N>(lowest) <= sum) &
-                          (sum <= simd::splat<double, N>(std::exp2(most_exponent - 1.0)));
+    auto ordinary = (number(lowest) <= sum) & (sum <= number(std::exp2(most_exponent - 1.0)));
+    if constexpr (Fold::has_weights) {
+      const auto weighted = simd::abs(state.of[1].sum);
+      ordinary =
+          ordinary & ((weighted == number(0.0)) | (number(lowest * most_exponent / fold.rate) <= weighted));
+    }
     if (!simd::all(ordinary)) [[unlikely]]
       extraordinary->append(~simd::bits(ordinary), c, channels);
   }
