@@ -33,7 +33,7 @@ struct GeneralizedMeanKind {
   A least(A number) const { return std::max(eps, number); }
   POOLHEAD_INLINE auto passes(const V& x) const { return ~(x < simd::splat<A, N>(eps)); }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
-    return simd::select(passes(x), value, simd::zero<V>());
+    return simd::select(x < simd::splat<A, N>(eps), simd::zero<V>(), value);
   }
 };
 

@@ -29,7 +29,7 @@ struct LpKind {
   POOLHEAD_INLINE auto passes(const V& x) const { return x != simd::zero<V>(); }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
     const auto signed_value = simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(value) ^ simd::sign_bits(x));
-    return simd::select(passes(x), signed_value, simd::zero<V>());
+    return simd::select(x == simd::zero<V>(), simd::zero<V>(), signed_value);
   }
 };
 
