@@ -85,58 +85,12 @@ struct PowerGradient {
 
   template <int K>
   POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+    if (kind.exponent != 0) return by_products(shared, sums, x, dx);
     if constexpr (!Kind::learnable) {
       if (series.usable && by_series(shared, x, dx)) return;
     }
-    const V nothing = simd::zero<V>();
-    const V one = simd::splat<float, N>(1.0F);
-    const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
-    V quotient[K], less_one[K], log[K], power[K];    // q, q - 1, log2(q), q^(p - 1)
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const V base = kind.base(x[k]) * shared.unit;
-      quotient[k] = base * shared.inverse;
-      // Where base is near y, the difference is exact.
-      less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
-    });
-    if constexpr (Kind::learnable) {
-      V whole[K], excess[K];  // q^p, q^p - 1
-      logarithms(quotient, less_one, log);
-      if (kind.exponent == 0) {
-        unroll<K>([&](auto k) __attribute__((always_inline)) {
-          power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
-        });
-        simd::short_exp2_less_one<K, N>(whole, excess);
-        unroll<K>([&](auto k) __attribute__((always_inline)) {
-          whole[k] = simd::select(power[k] > least, whole[k], nothing);
-          power[k] = whole[k] / quotient[k];
-        });
-      } else {
-        small_powers(quotient, power);
-        unroll<K>([&](auto k) __attribute__((always_inline)) {
-          whole[k] = power[k] * quotient[k];
-          excess[k] = small_excess(quotient[k], less_one[k], power[k]);
-        });
-      }
-      sums.of[0] = sums.of[0] + wide_total(excess);
-      unroll<K>([&](auto k) __attribute__((always_inline)) { whole[k] = whole[k] * log[k]; });
-      sums.of[1] = sums.of[1] + wide_total(whole);
-    } else if (kind.exponent != 0) {
-      small_powers(quotient, power);
-    } else {
-      logarithms(quotient, less_one, log);
-      const V less = shared.float_p - one;
-      unroll<K>([&](auto k)
-                    __attribute__((always_inline)) { log[k] = power[k] = simd::max(less * log[k], least); });
-      simd::short_exp2<K, N>(one, power);
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        power[k] = simd::select(log[k] > least, power[k], nothing);
-      });
-    }
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
-    });
+    by_logarithms(shared, sums, x, dx);
   }
-
   template <int K>
   POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
@@ -167,6 +121,7 @@ struct PowerGradient {
 
  private:
   simd::PowerSeries power_series() const {
+    // The gradient of p needs logarithms that are exact near 1.
     const bool wanted = !Kind::learnable && std::same_as<Accumulator, float> && kind.exponent == 0 && !precise;
     if (!wanted) return {};
     const double p = kind.shared_rate();
@@ -174,6 +129,89 @@ struct PowerGradient {
     // One of S numbers is at most S^(1/p) times their mean.
     const double largest = Kind::averages ? std::pow(static_cast<double>(map.positions()), 1.0 / p) : 1.0;
     return {p - 1.0, largest};
+  }
+  /// q and q - 1.
+  template <int K>
+  POOLHEAD_INLINE void quotients(const Coefficients& shared, const V (&x)[K], V (&quotient)[K],
+                                 V (&less_one)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V base = kind.base(x[k]) * shared.unit;
+      quotient[k] = base * shared.inverse;
+      // Where base is near y, the difference is exact.
+      less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
+    });
+  }
+  /// log2(q).
+  template <int K>
+  POOLHEAD_INLINE static void logarithms(const V (&quotient)[K], const V (&less_one)[K], V (&log)[K]) {
+    V exponent[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      simd::split_float(quotient[k], exponent[k], log[k]);
+      log[k] = simd::select(exponent[k] == simd::zero<V>(), less_one[k], log[k]);
+    });
+    simd::short_log2<K, N>(exponent, log);
+  }
+  /// Adds q^p - 1 and q^p log2(q); whole: q^p.
+  template <int K>
+  POOLHEAD_INLINE static void add_to(Sums& sums, const V (&excess)[K], V (&whole)[K], const V (&log)[K]) {
+    sums.of[0] = sums.of[0] + wide_total(excess);
+    unroll<K>([&](auto k) __attribute__((always_inline)) { whole[k] = whole[k] * log[k]; });
+    sums.of[1] = sums.of[1] + wide_total(whole);
+  }
+  /// power: q^(p - 1).
+  template <int K>
+  POOLHEAD_INLINE void put(const Coefficients& shared, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
+    });
+  }
+
+  template <int K>
+  POOLHEAD_INLINE void by_products(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+    V quotient[K], less_one[K], power[K];
+    quotients(shared, x, quotient, less_one);
+    small_powers(quotient, power);
+    if constexpr (Kind::learnable) {
+      V log[K], whole[K], excess[K];
+      logarithms(quotient, less_one, log);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        whole[k] = power[k] * quotient[k];
+        excess[k] = small_excess(quotient[k], less_one[k], power[k]);
+      });
+      add_to(sums, excess, whole, log);
+    }
+    put(shared, power, x, dx);
+  }
+  template <int K>
+  POOLHEAD_INLINE void by_logarithms(const Coefficients& shared, Sums& sums, const V (&x)[K],
+                                     V (&dx)[K]) const {
+    const V nothing = simd::zero<V>();
+    const V one = simd::splat<float, N>(1.0F);
+    const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
+    V quotient[K], less_one[K], log[K], power[K];
+    quotients(shared, x, quotient, less_one);
+    logarithms(quotient, less_one, log);
+    if constexpr (Kind::learnable) {
+      V whole[K], excess[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
+      });
+      simd::short_exp2_less_one<K, N>(whole, excess);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        whole[k] = simd::select(power[k] > least, whole[k], nothing);
+        power[k] = whole[k] / quotient[k];
+      });
+      add_to(sums, excess, whole, log);
+    } else {
+      const V less = shared.float_p - one;
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { log[k] = power[k] = simd::max(less * log[k], least); });
+      simd::short_exp2<K, N>(one, power);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        power[k] = simd::select(log[k] > least, power[k], nothing);
+      });
+    }
+    put(shared, power, x, dx);
   }
   /// dx by the series, unless an element that counts is too small for it.
   template <int K>
@@ -188,20 +226,10 @@ struct PowerGradient {
     if (simd::any(small)) [[unlikely]]
       return false;
     simd::powers<K, N>(series, power);
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
-    });
+    put(shared, power, x, dx);
     return true;
   }
-  template <int K>
-  POOLHEAD_INLINE static void logarithms(const V (&quotient)[K], const V (&less_one)[K], V (&log)[K]) {
-    V exponent[K];
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      simd::split_float(quotient[k], exponent[k], log[k]);
-      log[k] = simd::select(exponent[k] == simd::zero<V>(), less_one[k], log[k]);
-    });
-    simd::short_log2<K, N>(exponent, log);
-  }
+
   /// q^(p - 1), p = 1, 2, 3, 4.
   template <int K>
   POOLHEAD_INLINE void small_powers(const V (&quotient)[K], V (&power)[K]) const {
