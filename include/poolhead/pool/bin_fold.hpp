@@ -1,5 +1,6 @@
-// How bins are folded, lanes being channels: of short planes bin by bin; of others, in every row the runs that
-// columns of bins cover, and those runs down the rows that a bin covers.
+// How bins are folded, lanes being channels: rows that the same bins cover are taken together, as far as they are
+// there; of each column of bins, what these rows hold is folded once and goes to the bins above each other that
+// share it.
 #pragma once
 
 #include "poolhead/pool/global_average.hpp"
@@ -13,8 +14,9 @@ namespace detail {
 //
 //   struct Bins {
 //     struct State;
+//     struct Note;                 // of all positions of a vector of channels; Note{} before the first
 //     template <int m, int K>      // m consecutive positions, step apart, of K vectors of channels
-//     static void few(const A* p, Index step, Index position, State (&)[K]);
+//     static void few(const A* p, Index step, Index position, State (&)[K], Note (&)[K]);
 //     static State append(const State& a, const State& later);    // `later` stands behind a
 //     static State merge(const State& a, const State& b);         // in any order
 //   };
@@ -33,13 +35,16 @@ POOLHEAD_INLINE void sum_row(const A* p, Index step, simd::Vec<A, simd::lanes<A>
   }
 }
 
+struct NoNote {};
+
 /// Sums of so few floats that they need no double.
 template <class A>
 struct ShortSums {
   using State = simd::Vec<A, simd::lanes<A>>;
+  using Note = NoNote;
 
   template <int m, int K>
-  POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K]) {
+  POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K], Note (&)[K]) {
     sum_row<m>(p, step, sums);
   }
   POOLHEAD_INLINE static State append(const State& a, const State& later) { return a + later; }
@@ -53,9 +58,10 @@ struct ShortSums {
 template <class A, int together>
 struct GroupSums {
   using State = WideSum<A, simd::lanes<A>>;
+  using Note = NoNote;
 
   template <int m, int K>
-  POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K]) {
+  POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K], Note (&)[K]) {
     constexpr int group = std::same_as<A, double> ? 1 : together;
     unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = State::zero(); });
     unroll<(m + group - 1) / group>([&](auto g) __attribute__((always_inline)) {
@@ -76,24 +82,26 @@ struct GroupSums {
   }
 };
 
-/// Maxima and their positions, of what holds no NaN.
+/// Maxima and their positions, of what holds no NaN. The note is a sum, which is NaN where there is one.
 template <class A, class I>
 struct BinMaxima {
   static constexpr int N = simd::lanes<A>;
   using State = typename MaxFold<A, I>::State;
+  using Note = simd::Vec<A, N>;
 
   template <int m, int K>
-  POOLHEAD_INLINE static void few(const A* p, Index step, Index position, State (&tops)[K]) {
+  POOLHEAD_INLINE static void few(const A* p, Index step, Index position, State (&tops)[K], Note (&notes)[K]) {
     unroll<m>([&](auto s) __attribute__((always_inline)) {
       const auto at = simd::splat<I, N>(static_cast<I>(position + s));
       unroll<K>([&](auto v) __attribute__((always_inline)) {
         const State one{simd::load<A>(p + s * step + v * N), at};
         tops[v] = s == 0 ? one : append(tops[v], one);
+        notes[v] = notes[v] + one.value;
       });
     });
   }
   POOLHEAD_INLINE static State append(const State& a, const State& later) {
-    return pick(later.value > a.value, a, later);
+    return {simd::max(a.value, later.value), simd::select(later.value > a.value, later.position, a.position)};
   }
   POOLHEAD_INLINE static State merge(const State& a, const State& b) {
     const auto earlier = simd::convert<simd::IntOf<A>>(b.position < a.position);
@@ -113,47 +121,25 @@ template <class Bins, class A, bool overlapping>
 class BinFold {
  public:
   using State = typename Bins::State;
+  using Note = typename Bins::Note;
   using Range = GridEdges::Range;
 
-  /// For `vectors` vectors of channels and at most so many rows at a time.
-  BinFold(const GridEdges& grids, Index vectors, Index rows) : grids_(grids), vectors_(vectors) {
-    Index columns = 0;
-    for (Index k = 0; k < grids.count(); ++k)
-      if (is_folded(k)) columns += grids[k].columns;
-    row_step_ = columns * vectors;
-    const Index total = grids.grids().bins() * vectors;
-    bins_ = workspace<BinFold, State>(total + rows * row_step_);
-    runs_ = bins_ + total;
+  BinFold(const GridEdges& grids, Index vectors) : grids_(grids), vectors_(vectors) {
+    bins_ = workspace<BinFold, State>(grids.grids().bins() * vectors);
+    notes_ = workspace<BinFold, Note>(vectors);
+    std::fill_n(notes_, vectors, Note{});
   }
 
   /// Adds some rows, of which `from` is the first position; positions are `step` apart.
-  void add(const A* from, Index step, const Range& rows) {
-    fold_columns(from, step, rows);
-    fold_rows(rows);
-  }
-  /// Adds planes as a whole, and nothing else: each bin takes its own positions, as overlapping ones are few.
-  [[gnu::noinline]] void add_plane(const A* from, Index step) {
-    State* to = bins_;
+  [[gnu::noinline]] void add(const A* from, Index step, const Range& rows) {
     for (Index k = 0; k < grids_.count(); ++k) {
-      const Grid grid = grids_[k];
-      if (!is_folded(k)) {
-        to += grid.bins() * vectors_;
-        continue;
-      }
-      for (Index i = 0; i < grid.rows; ++i) {
-        for (Index j = 0; j < grid.columns; ++j, to += vectors_) {
-          const Range rows = grids_.rows(k, i);
-          const Range columns = grids_.columns(k, j);
-          const Window window{rows.begin * grids_.width() + columns.begin, rows.size(), columns.size(),
-                              grids_.width()};
-          const A* const p = from + window.first * step;
-          with_first(
-              columns.size(), [&](auto m) __attribute__((always_inline)) {
-                Index v = 0;
-                for (; v + 2 <= vectors_; v += 2) fold_window<m, 2>(p + v * N, step, window, to + v);
-                if (v < vectors_) fold_window<m, 1>(p + v * N, step, window, to + v);
-              });
-        }
+      if (!is_folded(k)) continue;
+      Range covering{0, 0};
+      for (Range now{rows.begin, rows.begin}; now.begin < rows.end; now.begin = now.end) {
+        grids_.advance(k, now.begin, covering);
+        now.end = std::min(rows.end, grids_.rows(k, covering.begin).end);
+        if (covering.end < grids_[k].rows) now.end = std::min(now.end, grids_.rows(k, covering.end).begin);
+        add_band(from + (now.begin - rows.begin) * grids_.width() * step, step, k, now, covering);
       }
     }
   }
@@ -169,6 +155,8 @@ class BinFold {
     }
     return bins_;
   }
+  /// What has been noted of every vector.
+  const Note* notes() const { return notes_; }
 
  private:
   static constexpr int N = simd::lanes<A>;
@@ -184,92 +172,54 @@ class BinFold {
 
   /// states[v] = what count positions from p on, of which m come first, are folded to.
   template <int m, int K>
-  POOLHEAD_INLINE static void fold_run(const A* p, Index step, Index count, Index position,
-                                       State (&states)[K]) {
-    Bins::template few<m>(p, step, position, states);
+  POOLHEAD_INLINE static void fold_run(const A* p, Index step, Index count, Index position, State (&states)[K],
+                                       Note (&notes)[K]) {
+    Bins::template few<m>(p, step, position, states, notes);
     for (Index w = m; w < count; w += most) {
       State later[K];
-      Bins::template few<most>(p + w * step, step, position + w, later);
+      Bins::template few<most>(p + w * step, step, position + w, later, notes);
       unroll<K>([&](auto v) __attribute__((always_inline)) { states[v] = Bins::append(states[v], later[v]); });
     }
   }
-  /// The same of the rows of a window that begins at p.
+  /// Folds vectors v .. v + K - 1 of a window that begins at p, and appends what that gives to the `old` bins
+  /// at `to`, `down` apart, and makes it `fresh` more.
   template <int m, int K>
-  POOLHEAD_INLINE static void fold_window(const A* p, Index step, const Window& window, State* to) {
+  POOLHEAD_INLINE void fold_window(const A* p, Index step, const Window& window, Index v, State* to, Index down,
+                                   Index old, Index fresh) {
     State states[K];
-    fold_run<m>(p, step, window.columns, window.first, states);
+    Note notes[K];
+    unroll<K>([&](auto i) __attribute__((always_inline)) { notes[i] = notes_[v + i]; });
+    fold_run<m>(p, step, window.columns, window.first, states, notes);
     for (Index r = 1; r < window.rows; ++r) {
       State later[K];
-      fold_run<m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, later);
-      unroll<K>([&](auto v) __attribute__((always_inline)) { states[v] = Bins::append(states[v], later[v]); });
+      fold_run<m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, later,
+                  notes);
+      unroll<K>([&](auto i) __attribute__((always_inline)) { states[i] = Bins::append(states[i], later[i]); });
     }
-    unroll<K>([&](auto v) __attribute__((always_inline)) { to[v] = states[v]; });
+    for (; old > 0; --old, to += down)
+      unroll<K>([&](auto i) __attribute__((always_inline)) { to[i] = Bins::append(to[i], states[i]); });
+    for (; fresh > 0; --fresh, to += down)
+      unroll<K>([&](auto i) __attribute__((always_inline)) { to[i] = states[i]; });
+    unroll<K>([&](auto i) __attribute__((always_inline)) { notes_[v + i] = notes[i]; });
   }
-  /// Each row of a window by itself: to[r * row_step_] is row r.
-  template <int m, int K>
-  POOLHEAD_INLINE void fold_each_row(const A* p, Index step, const Window& window, State* to) const {
-    for (Index r = 0; r < window.rows; ++r) {
-      State states[K];
-      fold_run<m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, states);
-      unroll<K>([&](auto v) __attribute__((always_inline)) { to[r * row_step_ + v] = states[v]; });
-    }
-  }
-  [[gnu::noinline]] void fold_columns(const A* from, Index step, const Range& rows) {
-    State* to = runs_;
-    for (Index k = 0; k < grids_.count(); ++k) {
-      if (!is_folded(k)) continue;
-      for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
-        const Range run = grids_.columns(k, j);
-        const A* const p = from + run.begin * step;
-        const Window window{rows.begin * grids_.width() + run.begin, rows.size(), run.size(), grids_.width()};
-        with_first(
-            run.size(), [&](auto m) __attribute__((always_inline)) {
-              Index v = 0;
-              for (; v + 2 <= vectors_; v += 2) fold_each_row<m, 2>(p + v * N, step, window, to + v);
-              if (v < vectors_) fold_each_row<m, 1>(p + v * N, step, window, to + v);
-            });
-      }
-    }
-  }
-
-  /// m states, one below the other.
-  template <int m>
-  POOLHEAD_INLINE static State fold_down(const State* run, Index step) {
-    if constexpr (m == 1)
-      return *run;
-    else
-      return Bins::append(fold_down<m / 2>(run, step), fold_down<m - m / 2>(run + m / 2 * step, step));
-  }
-  [[gnu::noinline]] void fold_rows(const Range& rows) {
-    const State* runs = runs_;
-    State* bins = bins_;
-    for (Index k = 0; k < grids_.count(); bins += grids_[k].bins() * vectors_, ++k) {
-      if (!is_folded(k)) continue;
-      const Index across = grids_[k].columns * vectors_;
-      for (Index i = 0; i < grids_[k].rows; ++i) {
-        const Range own = grids_.rows(k, i);
-        const Range now{std::max(own.begin, rows.begin), std::min(own.end, rows.end)};
-        if (now.begin >= now.end) continue;
-        const State* const first = runs + (now.begin - rows.begin) * row_step_;
-        State* const to = bins + i * across;
-        with_first(
-            now.size(), [&](auto m) __attribute__((always_inline)) {
-              if (now.size() <= most && now.begin == own.begin) {
-                const State* const from = first;  // not read anew after each store
-                State* const out = to;
-                const Index step = row_step_;
-                for (Index e = 0, end = across; e < end; ++e) out[e] = fold_down<m>(from + e, step);
-                return;
-              }
-              for (Index e = 0; e < across; ++e) {
-                State state = fold_down<m>(first + e, row_step_);
-                for (Index r = m; r < now.size(); r += most)
-                  state = Bins::append(state, fold_down<most>(first + e + r * row_step_, row_step_));
-                to[e] = now.begin == own.begin ? state : Bins::append(to[e], state);
-              }
-            });
-      }
-      runs += across;
+  /// Adds rows that the rows `covering` of grid k cover, all of them, from the first position on.
+  void add_band(const A* from, Index step, Index k, const Range& rows, const Range& covering) {
+    const Index down = grids_[k].columns * vectors_;
+    State* to = bins_ + grids_.first_bin(k) * vectors_ + covering.begin * down;
+    Index old = 0;
+    while (old < covering.size() && grids_.rows(k, covering.begin + old).begin < rows.begin) ++old;
+    const Index fresh = covering.size() - old;
+    for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
+      const Range run = grids_.columns(k, j);
+      const A* const p = from + run.begin * step;
+      const Window window{rows.begin * grids_.width() + run.begin, rows.size(), run.size(), grids_.width()};
+      with_first(
+          run.size(), [&](auto m) __attribute__((always_inline)) {
+            Index v = 0;
+            for (; v + 2 <= vectors_; v += 2)
+              fold_window<m, 2>(p + v * N, step, window, v, to + v, down, old, fresh);
+            if (v < vectors_) fold_window<m, 1>(p + v * N, step, window, v, to + v, down, old, fresh);
+          });
     }
   }
 
@@ -296,8 +246,9 @@ class BinFold {
   }
 
   const GridEdges& grids_;
-  Index vectors_, row_step_;
-  State *bins_, *runs_;
+  Index vectors_;
+  State* bins_;
+  Note* notes_;
 };
 
 }  // namespace detail

@@ -23,16 +23,17 @@ struct BinHead {
   Index channels;      // of x
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
-    const bool whole = is_short();
-    const Index fitting = tile_elements / ((whole ? x.positions() : x.width()) * N);
-    const Index together = std::clamp<Index>(std::min(fitting, grids.vectors_together()), 1, most_vectors);
-    // No sum may depend on how many channels there are.
-    const Index rows = whole ? x.height() : std::max<Index>(tile_elements / (together * N * x.width()), 1);
+    // So many rows at a time. No sum may depend on how many channels there are.
+    const Index parts = (x.positions() + most_positions - 1) / most_positions;
+    const Index rows = std::max<Index>((x.height() + parts - 1) / parts, 1);
+    const bool is_short = x.height() <= 16 && x.width() <= 16;
     while (c < end) {
-      Index taken = std::min(together * N, end - c);
-      // Whole vectors are read where they lie, if they can be and are not read again for other bins.
-      const bool in_place = reads_in_place && !whole && taken >= N;
-      if (in_place) taken = taken / N * N;
+      // Whole vectors are read where they lie, if they can be.
+      const bool in_place = reads_in_place && end - c >= N;
+      const Index bins = grids.grids().bins();
+      const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors)
+                                      : std::clamp<Index>(1024 / bins, 1, most_vectors_turned);
+      const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
       const auto each_rows = [&](const auto& f) {
         for (Index h = 0; h < x.height(); h += rows) {
           const GridEdges::Range now{h, std::min(h + rows, x.height())};
@@ -47,24 +48,22 @@ struct BinHead {
         }
       };
       if (max)
-        find_maxima(x, n, c, taken, rows, each_rows);
-      else if (whole && !std::same_as<A, double>)
-        find_means<ShortSums<A>>(x, n, c, taken, rows, each_rows);
+        find_maxima(x, n, c, taken, each_rows);
+      else if (is_short && !std::same_as<A, double>)
+        find_means<ShortSums<A>>(x, n, c, taken, each_rows);
       else if (x.positions() < 1024)
-        find_means<GroupSums<A, 8>>(x, n, c, taken, rows, each_rows);
+        find_means<GroupSums<A, 8>>(x, n, c, taken, each_rows);
       else
-        find_means<GroupSums<A, 2>>(x, n, c, taken, rows, each_rows);
+        find_means<GroupSums<A, 2>>(x, n, c, taken, each_rows);
       c += taken;
     }
   }
 
  private:
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
-  static constexpr Index tile_elements = 8192;
-  static constexpr Index most_vectors = 8;
-
-  /// Whether the plane is so small that all of it is taken at once, and floats are summed as such: by halves.
-  bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
+  static constexpr Index most_positions = 112;
+  static constexpr Index most_vectors = 64;
+  static constexpr Index most_vectors_turned = 8;
 
   /// tile (count, vectors): the positions first .. first + count - 1 of channels c .. c + taken - 1.
   A* fill(const X& x, Index n, Index c, Index taken, Index first, Index count) const {
@@ -90,16 +89,11 @@ struct BinHead {
   }
 
   template <class Bins, class EachRows>
-  void find_means(const X& x, Index n, Index c, Index taken, Index rows, const EachRows& each_rows) const {
+  void find_means(const X& x, Index n, Index c, Index taken, const EachRows& each_rows) const {
     struct Means;
     const Index vectors = (taken + N - 1) / N;
-    BinFold<Bins, A, false> fold(grids, vectors, rows);
-    each_rows([&](const A* from, Index step, const auto& now) {
-      if constexpr (std::same_as<Bins, ShortSums<A>>)
-        fold.add_plane(from, step);
-      else
-        fold.add(from, step, now);
-    });
+    BinFold<Bins, A, false> fold(grids, vectors);
+    each_rows([&](const A* from, Index step, const auto& now) { fold.add(from, step, now); });
     const auto* sum = fold.finish();
     A* const means = workspace<Means, A>(grids.grids().bins() * vectors * N);
     A* to = means;
@@ -124,43 +118,21 @@ struct BinHead {
   }
 
   template <class EachRows>
-  void find_maxima(const X& x, Index n, Index c, Index taken, Index rows, const EachRows& each_rows) const {
+  void find_maxima(const X& x, Index n, Index c, Index taken, const EachRows& each_rows) const {
     using Bins = BinMaxima<A, I>;
     using State = typename Bins::State;
     const Index vectors = (taken + N - 1) / N;
-    BinFold<Bins, A, true> fold(grids, vectors, rows);
-    simd::Mask<A, N> nan[most_vectors] = {};
-    each_rows([&](const A* from, Index step, const auto& now) {
-      find_nan(from, step, now.size() * grids.width(), vectors, nan);
-      if (is_short())
-        fold.add_plane(from, step);
-      else
-        fold.add(from, step, now);
-    });
+    BinFold<Bins, A, true> fold(grids, vectors);
+    each_rows([&](const A* from, Index step, const auto& now) { fold.add(from, step, now); });
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
-      if (simd::any(nan[v])) [[unlikely]]
+      if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
         put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, vectors);
     put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), sizeof(State) / sizeof(A));
     if (argmax.data() != nullptr)
       put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), sizeof(State) / sizeof(I));
   }
 
-  /// Which lanes hold a NaN at one of some positions.
-  [[gnu::noinline]] static void find_nan(const A* from, Index step, Index count, Index vectors,
-                                         simd::Mask<A, N>* nan) {
-    for (Index v = 0; v < vectors; ++v) {
-      const auto at = [&](Index s) __attribute__((always_inline)) {
-        return simd::load<A>(from + s * step + v * N);
-      };
-      auto some = nan[v];
-      Index s = 0;
-      for (; s + 4 <= count; s += 4)
-        some = some | (simd::unordered(at(s), at(s + 1)) | simd::unordered(at(s + 2), at(s + 3)));
-      for (; s < count; ++s) some = some | simd::unordered(at(s), at(s));
-      nan[v] = some;
-    }
-  }
   /// Makes the first NaN of each bin that holds one its maximum.
   template <class State>
   [[gnu::cold, gnu::noinline]] void put_nan(const X& x, Index n, Index c, Index count, State* tops,
