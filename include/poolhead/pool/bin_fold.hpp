@@ -49,9 +49,9 @@ struct ShortSums {
   }
   POOLHEAD_INLINE static State append(const State& a, const State& later) { return a + later; }
   POOLHEAD_INLINE static State merge(const State& a, const State& b) { return a + b; }
-  POOLHEAD_INLINE static auto mean(const State& sum, Index size) {
-    return sum * simd::splat<A, simd::lanes<A>>(A(1) / static_cast<A>(size));
-  }
+  /// The mean of so many positions is their sum and share(size).
+  static A share(Index size) { return A(1) / static_cast<A>(size); }
+  POOLHEAD_INLINE static auto mean(const State& sum, A share) { return sum * simd::splat<A, simd::lanes<A>>(share); }
 };
 
 /// Sums in double of `together` floats at a time.
@@ -77,8 +77,16 @@ struct GroupSums {
     sum.add(b);
     return sum;
   }
-  POOLHEAD_INLINE static auto mean(const State& sum, Index size) {
-    return AverageFold<A, simd::IntOf<A>, false>().value(sum, static_cast<double>(size));
+  static double share(Index size) {
+    const auto positions = static_cast<double>(size);
+    return std::same_as<A, double> ? positions : 1.0 / positions;
+  }
+  POOLHEAD_INLINE static auto mean(const State& sum, double share) {
+    const auto factor = simd::splat<double, simd::lanes<A>>(share);
+    if constexpr (std::same_as<A, double>)
+      return sum.value() / factor;  // as a product with the reciprocal is not rounded
+    else
+      return simd::convert<A>(sum.value() * factor);
   }
 };
 
@@ -125,22 +133,39 @@ class BinFold {
   using Range = GridEdges::Range;
 
   BinFold(const GridEdges& grids, Index vectors) : grids_(grids), vectors_(vectors) {
-    bins_ = workspace<BinFold, State>(grids.grids().bins() * vectors);
+    Index folded = 0;
+    for (Index k = 0; k < grids.count(); ++k) folded += is_folded(k) ? 1 : 0;
+    cells_ = folded > 1 ? grids.cells() : 0;
+    const Index bins = grids.grids().bins();
+    bins_ = workspace<BinFold, State>((bins + cells_) * vectors);
+    cell_states_ = bins_ + bins * vectors;
     notes_ = workspace<BinFold, Note>(vectors);
     std::fill_n(notes_, vectors, Note{});
   }
 
-  /// Adds some rows, of which `from` is the first position; positions are `step` apart.
-  [[gnu::noinline]] void add(const A* from, Index step, const Range& rows) {
-    for (Index k = 0; k < grids_.count(); ++k) {
-      if (!is_folded(k)) continue;
-      Range covering{0, 0};
-      for (Range now{rows.begin, rows.begin}; now.begin < rows.end; now.begin = now.end) {
-        grids_.advance(k, now.begin, covering);
-        now.end = std::min(rows.end, grids_.rows(k, covering.begin).end);
-        if (covering.end < grids_[k].rows) now.end = std::min(now.end, grids_.rows(k, covering.end).begin);
-        add_band(from + (now.begin - rows.begin) * grids_.width() * step, step, k, now, covering);
+  /// Adds planes as a whole, and nothing else: each bin takes its own positions, as overlapping ones are few.
+  void add_plane(const A* from, Index step) {
+    each_grid([&](Index k, State* to) {
+      for (Index i = 0; i < grids_[k].rows; ++i) {
+        const Range rows = grids_.rows(k, i);
+        for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
+          const Range run = grids_.columns(k, j);
+          const Index position = rows.begin * grids_.width() + run.begin;
+          fold_windows(from + position * step, step, position, rows.size(), run.size(), to, 0, 0, 1);
+        }
       }
+    });
+  }
+  /// Adds some rows, of which `from` is the first position; positions are `step` apart. Each is read in its turn.
+  void add(const A* from, Index step, const Range& rows) {
+    for (Range now{rows.begin, rows.begin}; now.begin < rows.end; now.begin = now.end) {
+      now.end = rows.end;
+      each_grid([&](Index k, State*) {
+        const Range covering = grids_.covering(k, now.begin);
+        now.end = std::min(now.end, grids_.rows(k, covering.begin).end);
+        if (covering.end < grids_[k].rows) now.end = std::min(now.end, grids_.rows(k, covering.end).begin);
+      });
+      add_band(from + (now.begin - rows.begin) * grids_.width() * step, step, now);
     }
   }
   /// The bins, (bins, vectors), when all rows have been added.
@@ -181,14 +206,28 @@ class BinFold {
       unroll<K>([&](auto v) __attribute__((always_inline)) { states[v] = Bins::append(states[v], later[v]); });
     }
   }
-  /// Folds vectors v .. v + K - 1 of a window that begins at p, and appends what that gives to the `old` bins
-  /// at `to`, `down` apart, and makes it `fresh` more.
+  /// Bins in one column, `down` apart: what they get is appended to the `old` ones and is the first of the `fresh`
+  /// ones, which come later.
+  struct Targets {
+    State* to;
+    Index down, old, fresh;
+
+    template <int K>
+    POOLHEAD_INLINE void put(Index v, const State (&states)[K]) const {
+      State* at = to + v;
+      for (Index i = old; i > 0; --i, at += down)
+        unroll<K>([&](auto q) __attribute__((always_inline)) { at[q] = Bins::append(at[q], states[q]); });
+      for (Index i = fresh; i > 0; --i, at += down)
+        unroll<K>([&](auto q) __attribute__((always_inline)) { at[q] = states[q]; });
+    }
+  };
+  /// Folds vectors v .. v + K - 1 of a window that begins at p.
   template <int m, int K>
-  POOLHEAD_INLINE void fold_window(const A* p, Index step, const Window& window, Index v, State* to, Index down,
-                                   Index old, Index fresh) {
+  POOLHEAD_INLINE static void fold_window(const A* p, Index step, const Window& window, Index v,
+                                          const Targets& targets, Note* all_notes) {
     State states[K];
     Note notes[K];
-    unroll<K>([&](auto i) __attribute__((always_inline)) { notes[i] = notes_[v + i]; });
+    unroll<K>([&](auto i) __attribute__((always_inline)) { notes[i] = all_notes[v + i]; });
     fold_run<m>(p, step, window.columns, window.first, states, notes);
     for (Index r = 1; r < window.rows; ++r) {
       State later[K];
@@ -196,30 +235,68 @@ class BinFold {
                   notes);
       unroll<K>([&](auto i) __attribute__((always_inline)) { states[i] = Bins::append(states[i], later[i]); });
     }
-    for (; old > 0; --old, to += down)
-      unroll<K>([&](auto i) __attribute__((always_inline)) { to[i] = Bins::append(to[i], states[i]); });
-    for (; fresh > 0; --fresh, to += down)
-      unroll<K>([&](auto i) __attribute__((always_inline)) { to[i] = states[i]; });
-    unroll<K>([&](auto i) __attribute__((always_inline)) { notes_[v + i] = notes[i]; });
+    targets.put(v, states);
+    unroll<K>([&](auto i) __attribute__((always_inline)) { all_notes[v + i] = notes[i]; });
   }
-  /// Adds rows that the rows `covering` of grid k cover, all of them, from the first position on.
-  void add_band(const A* from, Index step, Index k, const Range& rows, const Range& covering) {
-    const Index down = grids_[k].columns * vectors_;
-    State* to = bins_ + grids_.first_bin(k) * vectors_ + covering.begin * down;
-    Index old = 0;
-    while (old < covering.size() && grids_.rows(k, covering.begin + old).begin < rows.begin) ++old;
-    const Index fresh = covering.size() - old;
-    for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
-      const Range run = grids_.columns(k, j);
-      const A* const p = from + run.begin * step;
-      const Window window{rows.begin * grids_.width() + run.begin, rows.size(), run.size(), grids_.width()};
-      with_first(
-          run.size(), [&](auto m) __attribute__((always_inline)) {
-            Index v = 0;
-            for (; v + 2 <= vectors_; v += 2)
-              fold_window<m, 2>(p + v * N, step, window, v, to + v, down, old, fresh);
-            if (v < vectors_) fold_window<m, 1>(p + v * N, step, window, v, to + v, down, old, fresh);
-          });
+  /// Folds a window of which p is the first position, at `position` of the plane. (Numbers, and no structures,
+  /// as these would have to go through memory.)
+  [[gnu::noinline]] void fold_windows(const A* p, Index step, Index position, Index rows, Index columns, State* to,
+                                      Index down, Index old, Index fresh) {
+    const Window window{position, rows, columns, grids_.width()};
+    const Targets targets{to, down, old, fresh};
+    const Index vectors = vectors_;
+    Note* const notes = notes_;
+    with_first(
+        columns, [&](auto m) __attribute__((always_inline)) {
+          Index v = 0;
+          for (; v + 2 <= vectors; v += 2) fold_window<m, 2>(p + v * N, step, window, v, targets, notes);
+          if (v < vectors) fold_window<m, 1>(p + v * N, step, window, v, targets, notes);
+        });
+  }
+  /// f(k, its bins) for the grids that are not made of finer ones.
+  template <class F>
+  void each_grid(const F& f) const {
+    State* bins = bins_;
+    for (Index k = 0; k < grids_.count(); bins += grids_[k].bins() * vectors_, ++k)
+      if (is_folded(k)) f(k, bins);
+  }
+  /// Adds rows that the same bins cover, of which p is the first position. Where several grids would read them
+  /// again, the columns between all their edges are folded first.
+  void add_band(const A* p, Index step, const Range& rows) {
+    const Index position = rows.begin * grids_.width();
+    const bool by_cells = cells_ > 0 && rows.size() > 1;
+    for (Index c = 0; by_cells && c < cells_; ++c) {
+      const Range run = grids_.cell(c);
+      fold_windows(p + run.begin * step, step, position + run.begin, rows.size(), run.size(),
+                   cell_states_ + c * vectors_, 0, 0, 1);
+    }
+    each_grid([&](Index k, State* bins) {
+      const Range covering = grids_.covering(k, rows.begin);
+      const Index down = grids_[k].columns * vectors_;
+      Index old = 0;
+      while (old < covering.size() && grids_.rows(k, covering.begin + old).begin < rows.begin) ++old;
+      const Index fresh = covering.size() - old;
+      State* to = bins + covering.begin * down;
+      for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
+        const Range run = grids_.columns(k, j);
+        if (by_cells)
+          merge_cells(run, {to, down, old, fresh});
+        else
+          fold_windows(p + run.begin * step, step, position + run.begin, rows.size(), run.size(), to, down, old,
+                       fresh);
+      }
+    });
+  }
+  void merge_cells(const Range& run, const Targets& targets) {
+    Range own{0, 0};
+    while (grids_.cell(own.begin).begin < run.begin) ++own.begin;
+    own.end = own.begin;
+    while (own.end < cells_ && grids_.cell(own.end).begin < run.end) ++own.end;
+    for (Index v = 0; v < vectors_; ++v) {
+      State state[1] = {cell_states_[own.begin * vectors_ + v]};
+      for (Index c = own.begin + 1; c < own.end; ++c)
+        state[0] = Bins::merge(state[0], cell_states_[c * vectors_ + v]);
+      targets.put(v, state);
     }
   }
 
@@ -246,8 +323,8 @@ class BinFold {
   }
 
   const GridEdges& grids_;
-  Index vectors_;
-  State* bins_;
+  Index vectors_, cells_;
+  State *bins_, *cell_states_;
   Note* notes_;
 };
 

@@ -24,15 +24,14 @@ struct BinHead {
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
     // So many rows at a time. No sum may depend on how many channels there are.
-    const Index parts = (x.positions() + most_positions - 1) / most_positions;
-    const Index rows = std::max<Index>((x.height() + parts - 1) / parts, 1);
-    const bool is_short = x.height() <= 16 && x.width() <= 16;
+    const Index bins = grids.grids().bins();
+    const Index fitting = tile_elements / ((is_short() ? x.positions() : x.width()) * N);
+    const Index turned = std::clamp<Index>(std::min(fitting, 1024 / bins), 1, most_vectors_turned);
+    const Index rows = is_short() ? x.height() : std::max<Index>(tile_elements / (turned * N * x.width()), 1);
     while (c < end) {
       // Whole vectors are read where they lie, if they can be.
       const bool in_place = reads_in_place && end - c >= N;
-      const Index bins = grids.grids().bins();
-      const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors)
-                                      : std::clamp<Index>(1024 / bins, 1, most_vectors_turned);
+      const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors) : turned;
       const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
       const auto each_rows = [&](const auto& f) {
         for (Index h = 0; h < x.height(); h += rows) {
@@ -49,7 +48,7 @@ struct BinHead {
       };
       if (max)
         find_maxima(x, n, c, taken, each_rows);
-      else if (is_short && !std::same_as<A, double>)
+      else if (is_short() && !std::same_as<A, double>)
         find_means<ShortSums<A>>(x, n, c, taken, each_rows);
       else if (x.positions() < 1024)
         find_means<GroupSums<A, 8>>(x, n, c, taken, each_rows);
@@ -61,9 +60,14 @@ struct BinHead {
 
  private:
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
-  static constexpr Index most_positions = 112;
+  static constexpr Index tile_elements = 8192;
   static constexpr Index most_vectors = 64;
   static constexpr Index most_vectors_turned = 8;
+
+  /// Whether the plane is so small that floats are summed as such.
+  bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
+  /// Whether planes are taken as a whole: once turned they are in the first-level cache.
+  bool adds_planes() const { return is_short() && std::same_as<typename X::Layout, ChannelsFirst>; }
 
   /// tile (count, vectors): the positions first .. first + count - 1 of channels c .. c + taken - 1.
   A* fill(const X& x, Index n, Index c, Index taken, Index first, Index count) const {
@@ -93,27 +97,32 @@ struct BinHead {
     struct Means;
     const Index vectors = (taken + N - 1) / N;
     BinFold<Bins, A, false> fold(grids, vectors);
-    each_rows([&](const A* from, Index step, const auto& now) { fold.add(from, step, now); });
-    const auto* sum = fold.finish();
-    A* const means = workspace<Means, A>(grids.grids().bins() * vectors * N);
-    A* to = means;
-    simd::Vec<A, N> check[most_vectors] = {};
-    for (Index k = 0; k < grids.count(); ++k) {
-      for (Index i = 0; i < grids[k].rows; ++i) {
-        for (Index j = 0; j < grids[k].columns; ++j) {
-          const Index size = grids.rows(k, i).size() * grids.columns(k, j).size();
-          for (Index v = 0; v < vectors; ++v, to += N) {
-            const auto mean = Bins::mean(*sum++, size);
-            check[v] = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check[v]);
-            simd::store(to, mean);
-          }
-        }
+    each_rows([&](const A* from, Index step, const auto& now) {
+      if (adds_planes())
+        fold.add_plane(from, step);
+      else
+        fold.add(from, step, now);
+    });
+    const auto* const sums = fold.finish();
+    const Index bins = grids.grids().bins();
+    A* const means = workspace<Means, A>(bins * vectors * N);
+    auto* const shares = workspace<Means, decltype(Bins::share(1))>(bins);
+    auto* share = shares;
+    for (Index k = 0; k < grids.count(); ++k)
+      for (Index i = 0; i < grids[k].rows; ++i)
+        for (Index j = 0; j < grids[k].columns; ++j)
+          *share++ = Bins::share(grids.rows(k, i).size() * grids.columns(k, j).size());
+    for (Index v = 0; v < vectors; ++v) {
+      auto check = simd::zero<simd::Vec<A, N>>();
+      for (Index b = 0, e = v; b < bins; ++b, e += vectors) {
+        const auto mean = Bins::mean(sums[e], shares[b]);
+        check = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check);
+        simd::store(means + e * N, mean);
       }
-    }
-    // A sum may overflow though its mean need not.
-    for (Index v = 0; v < vectors; ++v)
-      if (simd::any(check[v] != check[v])) [[unlikely]]
+      // A sum may overflow though its mean need not.
+      if (simd::any(check != check)) [[unlikely]]
         rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, vectors * N);
+    }
     put(y, n, c, taken, means, N);
   }
 
@@ -123,7 +132,12 @@ struct BinHead {
     using State = typename Bins::State;
     const Index vectors = (taken + N - 1) / N;
     BinFold<Bins, A, true> fold(grids, vectors);
-    each_rows([&](const A* from, Index step, const auto& now) { fold.add(from, step, now); });
+    each_rows([&](const A* from, Index step, const auto& now) {
+      if (adds_planes())
+        fold.add_plane(from, step);
+      else
+        fold.add(from, step, now);
+    });
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]

@@ -79,6 +79,14 @@ class GridEdges {
       for (Index i = 0; i < grid.rows; ++i) rows_[rows++] = narrow(range(i, grid.rows, height_));
       for (Index j = 0; j < grid.columns; ++j) columns_[columns++] = narrow(range(j, grid.columns, width_));
     }
+    if (tabled_) {
+      for (Index j = 0; j < columns; ++j) {
+        column_edges_[2 * j] = columns_[j].begin;
+        column_edges_[2 * j + 1] = columns_[j].end;
+      }
+      std::sort(column_edges_, column_edges_ + 2 * columns);
+      cells_ = std::unique(column_edges_, column_edges_ + 2 * columns) - column_edges_ - 1;
+    }
     for (Index k = 0; k < std::min(grids.count, most_grids); ++k) {
       const Index finer = find_finer(k);
       const bool apart = height_ % grids[finer].rows == 0 && width_ % grids[finer].columns == 0;
@@ -102,6 +110,17 @@ class GridEdges {
     while (rows(k, covering.begin).end <= h) ++covering.begin;
     while (covering.end < grids_[k].rows && rows(k, covering.end).begin <= h) ++covering.end;
   }
+  /// The rows of grid k that cover row h of the plane.
+  Range covering(Index k, Index h) const {
+    Range result{0, 0};
+    if (!tabled_) result.begin = std::max<Index>(h / (height_ / grids_[k].rows + 1) - 1, 0);
+    advance(k, h, result);
+    return result;
+  }
+  /// The columns between one edge of any grid's bins and the next, and how many such there are: 0 where they are
+  /// too many.
+  Range cell(Index c) const { return {column_edges_[c], column_edges_[c + 1]}; }
+  Index cells() const { return cells_; }
   Index height() const { return height_; }
   Index width() const { return width_; }
 
@@ -167,6 +186,8 @@ class GridEdges {
   bool tabled_;
   Index first_row_[most_grids], first_column_[most_grids];
   Narrow rows_[most_edges], columns_[most_edges];
+  Index cells_ = 0;
+  std::int32_t column_edges_[2 * most_edges];
   Index finer_[2][most_grids];
 };
 
