@@ -132,13 +132,13 @@ class BinFold {
   using Note = typename Bins::Note;
   using Range = GridEdges::Range;
 
-  BinFold(const GridEdges& grids, Index vectors) : grids_(grids), vectors_(vectors) {
+  BinFold(const GridEdges& grids, Index vectors) : grids_(grids), vectors_(vectors), pitch_(vectors | 1) {
     Index folded = 0;
     for (Index k = 0; k < grids.count(); ++k) folded += is_folded(k) ? 1 : 0;
     cells_ = folded > 1 ? grids.cells() : 0;
     const Index bins = grids.grids().bins();
-    bins_ = workspace<BinFold, State>((bins + cells_) * vectors);
-    cell_states_ = bins_ + bins * vectors;
+    bins_ = workspace<BinFold, State>((bins + cells_) * pitch_);
+    cell_states_ = bins_ + bins * pitch_;
     notes_ = workspace<BinFold, Note>(vectors);
     std::fill_n(notes_, vectors, Note{});
   }
@@ -148,7 +148,7 @@ class BinFold {
     each_grid([&](Index k, State* to) {
       for (Index i = 0; i < grids_[k].rows; ++i) {
         const Range rows = grids_.rows(k, i);
-        for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
+        for (Index j = 0; j < grids_[k].columns; ++j, to += pitch_) {
           const Range run = grids_.columns(k, j);
           const Index position = rows.begin * grids_.width() + run.begin;
           fold_windows(from + position * step, step, position, rows.size(), run.size(), to, 0, 0, 1);
@@ -168,7 +168,9 @@ class BinFold {
       add_band(from + (now.begin - rows.begin) * grids_.width() * step, step, now);
     }
   }
-  /// The bins, (bins, vectors), when all rows have been added.
+  /// From a bin to the next, in vectors: an odd number, so that not all of them want the same few lines of a cache.
+  Index pitch() const { return pitch_; }
+  /// The bins, (bins, pitch), when all rows have been added.
   State* finish() {
     for (Index steps = 1, left = 1; left > 0; ++steps) {
       left = 0;
@@ -186,6 +188,7 @@ class BinFold {
  private:
   static constexpr int N = simd::lanes<A>;
   static constexpr int most = 8;
+  static constexpr int together = sizeof(State) > sizeof(simd::Vec<A, N>) ? 2 : 4;
 
   bool is_folded(Index k) const { return grids_.finer(k, overlapping) == k; }
 
@@ -249,7 +252,8 @@ class BinFold {
     with_first(
         columns, [&](auto m) __attribute__((always_inline)) {
           Index v = 0;
-          for (; v + 2 <= vectors; v += 2) fold_window<m, 2>(p + v * N, step, window, v, targets, notes);
+          for (; v + together <= vectors; v += together)
+            fold_window<m, together>(p + v * N, step, window, v, targets, notes);
           if (v < vectors) fold_window<m, 1>(p + v * N, step, window, v, targets, notes);
         });
   }
@@ -257,7 +261,7 @@ class BinFold {
   template <class F>
   void each_grid(const F& f) const {
     State* bins = bins_;
-    for (Index k = 0; k < grids_.count(); bins += grids_[k].bins() * vectors_, ++k)
+    for (Index k = 0; k < grids_.count(); bins += grids_[k].bins() * pitch_, ++k)
       if (is_folded(k)) f(k, bins);
   }
   /// Adds rows that the same bins cover, of which p is the first position. Where several grids would read them
@@ -268,16 +272,16 @@ class BinFold {
     for (Index c = 0; by_cells && c < cells_; ++c) {
       const Range run = grids_.cell(c);
       fold_windows(p + run.begin * step, step, position + run.begin, rows.size(), run.size(),
-                   cell_states_ + c * vectors_, 0, 0, 1);
+                   cell_states_ + c * pitch_, 0, 0, 1);
     }
     each_grid([&](Index k, State* bins) {
       const Range covering = grids_.covering(k, rows.begin);
-      const Index down = grids_[k].columns * vectors_;
+      const Index down = grids_[k].columns * pitch_;
       Index old = 0;
       while (old < covering.size() && grids_.rows(k, covering.begin + old).begin < rows.begin) ++old;
       const Index fresh = covering.size() - old;
       State* to = bins + covering.begin * down;
-      for (Index j = 0; j < grids_[k].columns; ++j, to += vectors_) {
+      for (Index j = 0; j < grids_[k].columns; ++j, to += pitch_) {
         const Range run = grids_.columns(k, j);
         if (by_cells)
           merge_cells(run, {to, down, old, fresh});
@@ -293,9 +297,9 @@ class BinFold {
     own.end = own.begin;
     while (own.end < cells_ && grids_.cell(own.end).begin < run.end) ++own.end;
     for (Index v = 0; v < vectors_; ++v) {
-      State state[1] = {cell_states_[own.begin * vectors_ + v]};
+      State state[1] = {cell_states_[own.begin * pitch_ + v]};
       for (Index c = own.begin + 1; c < own.end; ++c)
-        state[0] = Bins::merge(state[0], cell_states_[c * vectors_ + v]);
+        state[0] = Bins::merge(state[0], cell_states_[c * pitch_ + v]);
       targets.put(v, state);
     }
   }
@@ -307,23 +311,24 @@ class BinFold {
     const Grid fine = grids_[finer];
     const Index down = fine.rows / grid.rows;
     const Index across = fine.columns / grid.columns;
-    const State* corner = bins_ + grids_.first_bin(finer) * vectors_;
-    State* to = bins_ + grids_.first_bin(k) * vectors_;
-    const auto part = [&](Index d, Index a) { return (d * fine.columns + a) * vectors_; };
+    const State* corner = bins_ + grids_.first_bin(finer) * pitch_;
+    State* to = bins_ + grids_.first_bin(k) * pitch_;
+    const auto part = [&](Index d, Index a) { return (d * fine.columns + a) * pitch_; };
     for (Index i = 0; i < grid.rows; ++i, corner += part(down - 1, 0)) {
       for (Index j = 0; j < grid.columns; ++j, corner += part(0, across)) {
-        for (Index v = 0; v < vectors_; ++v, ++to) {
+        for (Index v = 0; v < vectors_; ++v) {
           State state = corner[v];
           for (Index d = 0; d < down; ++d)
             for (Index a = d == 0 ? 1 : 0; a < across; ++a) state = Bins::merge(state, corner[part(d, a) + v]);
-          *to = state;
+          to[v] = state;
         }
+        to += pitch_;
       }
     }
   }
 
   const GridEdges& grids_;
-  Index vectors_, cells_;
+  Index vectors_, pitch_, cells_;
   State *bins_, *cell_states_;
   Note* notes_;
 };

@@ -26,7 +26,8 @@ struct BinHead {
     // So many rows at a time. No sum may depend on how many channels there are.
     const Index bins = grids.grids().bins();
     const Index fitting = tile_elements / ((is_short() ? x.positions() : x.width()) * N);
-    const Index turned = std::clamp<Index>(std::min(fitting, 1024 / bins), 1, most_vectors_turned);
+    const Index turned = std::min(fitting, 1024 / bins) >= most_vectors_turned ? most_vectors_turned
+                         : std::clamp<Index>(std::min(fitting, 1024 / bins), 1, 4);
     const Index rows = is_short() ? x.height() : std::max<Index>(tile_elements / (turned * N * x.width()), 1);
     while (c < end) {
       // Whole vectors are read where they lie, if they can be.
@@ -105,7 +106,7 @@ struct BinHead {
     });
     const auto* const sums = fold.finish();
     const Index bins = grids.grids().bins();
-    A* const means = workspace<Means, A>(bins * vectors * N);
+    A* const means = workspace<Means, A>(bins * fold.pitch() * N);
     auto* const shares = workspace<Means, decltype(Bins::share(1))>(bins);
     auto* share = shares;
     for (Index k = 0; k < grids.count(); ++k)
@@ -114,16 +115,16 @@ struct BinHead {
           *share++ = Bins::share(grids.rows(k, i).size() * grids.columns(k, j).size());
     for (Index v = 0; v < vectors; ++v) {
       auto check = simd::zero<simd::Vec<A, N>>();
-      for (Index b = 0, e = v; b < bins; ++b, e += vectors) {
+      for (Index b = 0, e = v; b < bins; ++b, e += fold.pitch()) {
         const auto mean = Bins::mean(sums[e], shares[b]);
         check = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check);
         simd::store(means + e * N, mean);
       }
       // A sum may overflow though its mean need not.
       if (simd::any(check != check)) [[unlikely]]
-        rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, vectors * N);
+        rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, fold.pitch() * N);
     }
-    put(y, n, c, taken, means, N);
+    put(y, n, c, taken, means, fold.pitch(), N);
   }
 
   template <class EachRows>
@@ -141,19 +142,21 @@ struct BinHead {
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
-        put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, vectors);
-    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), sizeof(State) / sizeof(A));
+        put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
+    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), fold.pitch(),
+        sizeof(State) / sizeof(A));
     if (argmax.data() != nullptr)
-      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), sizeof(State) / sizeof(I));
+      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), fold.pitch(),
+          sizeof(State) / sizeof(I));
   }
 
   /// Makes the first NaN of each bin that holds one its maximum.
   template <class State>
   [[gnu::cold, gnu::noinline]] void put_nan(const X& x, Index n, Index c, Index count, State* tops,
-                                            Index vectors) const {
+                                            Index pitch) const {
     for (Index k = 0; k < grids.count(); ++k) {
       for (Index i = 0; i < grids[k].rows; ++i) {
-        for (Index j = 0; j < grids[k].columns; ++j, tops += vectors) {
+        for (Index j = 0; j < grids[k].columns; ++j, tops += pitch) {
           A values[N];
           I positions[N];
           simd::store(values, tops->value);
@@ -187,10 +190,10 @@ struct BinHead {
               .rescale(mean, n, c, static_cast<int>(count));
   }
 
-  /// Writes what stands in (bins, vectors), `unit` numbers from a vector to the next.
+  /// Writes what stands in (bins, pitch), `unit` numbers from a vector to the next.
   template <class To, class Value>
-  void put(const To& to, Index n, Index c, Index taken, const Value* values, Index unit) const {
-    const Index step = (taken + N - 1) / N * unit;
+  void put(const To& to, Index n, Index c, Index taken, const Value* values, Index pitch, Index unit) const {
+    const Index step = pitch * unit;
     for (Index k = 0; k < grids.count(); ++k) {
       const auto rows = grid_rows(to, grids.grids(), channels, k);
       for (Index q = 0; q < taken; q += N)
