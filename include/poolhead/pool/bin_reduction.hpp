@@ -5,6 +5,8 @@
 
 #include "poolhead/pool/bin_fold.hpp"
 
+#include <optional>
+
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
@@ -23,38 +25,51 @@ struct BinHead {
   Index channels;      // of x
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
+    const Bands bands(*this);
+    std::optional<GridEdges> over_bands;
+    if (bands.count > 0) over_bands.emplace(grids.over_bands(bands.edges, bands.count));
+    const GridEdges& edges = bands.count > 0 ? *over_bands : grids;
+    const Index height = edges.height();
+    const Index width = edges.width();
     // So many rows at a time. No sum may depend on how many channels there are.
+    const bool whole = is_short() || bands.count > 0;
     const Index bins = grids.grids().bins();
-    const Index fitting = tile_elements / ((is_short() ? x.positions() : x.width()) * N);
-    const Index turned = std::min(fitting, 1024 / bins) >= most_vectors_turned ? most_vectors_turned
-                         : std::clamp<Index>(std::min(fitting, 1024 / bins), 1, 4);
-    const Index rows = is_short() ? x.height() : std::max<Index>(tile_elements / (turned * N * x.width()), 1);
+    const Index fitting = std::min(tile_elements / ((whole ? height : 1) * width * N), 1024 / bins);
+    const Index turned = fitting >= 8 ? 8 : std::clamp<Index>(fitting, 1, 4);
+    const Index rows = whole ? height : std::max<Index>(tile_elements / (turned * N * width), 1);
     while (c < end) {
       // Whole vectors are read where they lie, if they can be.
       const bool in_place = reads_in_place && end - c >= N;
       const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors) : turned;
       const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
-      const auto each_rows = [&](const auto& f) {
-        for (Index h = 0; h < x.height(); h += rows) {
-          const GridEdges::Range now{h, std::min(h + rows, x.height())};
-          const Index first = h * x.width();
+      const Index step = (taken + N - 1) / N * N;
+      const auto feed = [&](auto& fold) {
+        if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands), step);
+        for (Index h = 0; h < height; h += rows) {
+          const GridEdges::Range now{h, std::min(h + rows, height)};
+          const Index first = h * width;
           if constexpr (reads_in_place) {
             if (in_place) {
-              f(x.sample(n) + first * x.channels() + c, x.channels(), now);
+              fold.add(x.sample(n) + first * x.channels() + c, x.channels(), now);
               continue;
             }
           }
-          f(fill(x, n, c, taken, first, now.size() * x.width()), (taken + N - 1) / N * N, now);
+          const A* const tile = fill(x, n, c, taken, first, now.size() * width);
+          // Once turned, a plane is in the first-level cache.
+          if (in_planes && whole)
+            fold.add_plane(tile, step);
+          else
+            fold.add(tile, step, now);
         }
       };
       if (max)
-        find_maxima(x, n, c, taken, each_rows);
+        find_maxima(x, n, c, taken, feed);
       else if (is_short() && !std::same_as<A, double>)
-        find_means<ShortSums<A>>(x, n, c, taken, each_rows);
-      else if (x.positions() < 1024)
-        find_means<GroupSums<A, 8>>(x, n, c, taken, each_rows);
+        find_means<ShortSums<A>>(edges, x, n, c, taken, feed);
+      else if (x.positions() < 1024 && bands.count == 0)
+        find_means<GroupSums<A, 8>>(edges, x, n, c, taken, feed);
       else
-        find_means<GroupSums<A, 2>>(x, n, c, taken, each_rows);
+        find_means<GroupSums<A, 2>>(edges, x, n, c, taken, feed);
       c += taken;
     }
   }
@@ -63,12 +78,52 @@ struct BinHead {
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
   static constexpr Index tile_elements = 8192;
   static constexpr Index most_vectors = 64;
-  static constexpr Index most_vectors_turned = 8;
+  static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
+
+  /// NCHW: where rows that the same bins cover are added up before what is left of a plane is turned, these rows.
+  struct Bands {
+    Index count = 0;
+    Index edges[GridEdges::most_bands + 1];
+
+    explicit Bands(const BinHead& head) {
+      const GridEdges& grids = head.grids;
+      if (!in_planes || head.max || grids.width() < N || grids.height() * grids.width() >= 1024) return;
+      count = grids.bands(8, edges);
+      if (4 * count > 3 * grids.height()) count = 0;
+    }
+  };
 
   /// Whether the plane is so small that floats are summed as such.
   bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
-  /// Whether planes are taken as a whole: once turned they are in the first-level cache.
-  bool adds_planes() const { return is_short() && std::same_as<typename X::Layout, ChannelsFirst>; }
+
+  /// tile (bands, width, vectors): of channels c .. c + taken - 1 the sums down the bands.
+  A* add_up_bands(const X& x, Index n, Index c, Index taken, const Bands& bands) const {
+    struct Tile;
+    const Index width = x.width();
+    const Index size = bands.count * width;
+    const Index step = (taken + N - 1) / N * N;
+    A* const tile = workspace<Tile, A>(size * step + N * size);
+    A* const planes = tile + size * step;
+    for (Index q = 0; q < taken; q += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, taken - q));
+      const T* plane = x.sample(n) + (c + q) * x.positions();
+      A* to = planes;
+      for (int i = 0; i < count; ++i, plane += x.positions()) {
+        for (Index b = 0; b < bands.count; ++b, to += width) {
+          const T* const first = plane + bands.edges[b] * width;
+          const T* const last = plane + bands.edges[b + 1] * width;
+          for (Index w = 0; w < width; w += N) {
+            const Index at = std::min(w, width - N);  // some of them once more
+            auto sum = simd::load<A>(first + at);
+            for (const T* row = first + width; row < last; row += width) sum = sum + simd::load<A>(row + at);
+            simd::store(to + at, sum);
+          }
+        }
+      }
+      turn_planes(static_cast<const A*>(planes), size, size, count, tile + q, step);
+    }
+    return tile;
+  }
 
   /// tile (count, vectors): the positions first .. first + count - 1 of channels c .. c + taken - 1.
   A* fill(const X& x, Index n, Index c, Index taken, Index first, Index count) const {
@@ -93,17 +148,12 @@ struct BinHead {
     return tile;
   }
 
-  template <class Bins, class EachRows>
-  void find_means(const X& x, Index n, Index c, Index taken, const EachRows& each_rows) const {
+  template <class Bins, class Feed>
+  void find_means(const GridEdges& edges, const X& x, Index n, Index c, Index taken, const Feed& feed) const {
     struct Means;
     const Index vectors = (taken + N - 1) / N;
-    BinFold<Bins, A, false> fold(grids, vectors);
-    each_rows([&](const A* from, Index step, const auto& now) {
-      if (adds_planes())
-        fold.add_plane(from, step);
-      else
-        fold.add(from, step, now);
-    });
+    BinFold<Bins, A, false> fold(edges, vectors);
+    feed(fold);
     const auto* const sums = fold.finish();
     const Index bins = grids.grids().bins();
     A* const means = workspace<Means, A>(bins * fold.pitch() * N);
@@ -127,18 +177,13 @@ struct BinHead {
     put(y, n, c, taken, means, fold.pitch(), N);
   }
 
-  template <class EachRows>
-  void find_maxima(const X& x, Index n, Index c, Index taken, const EachRows& each_rows) const {
+  template <class Feed>
+  void find_maxima(const X& x, Index n, Index c, Index taken, const Feed& feed) const {
     using Bins = BinMaxima<A, I>;
     using State = typename Bins::State;
     const Index vectors = (taken + N - 1) / N;
     BinFold<Bins, A, true> fold(grids, vectors);
-    each_rows([&](const A* from, Index step, const auto& now) {
-      if (adds_planes())
-        fold.add_plane(from, step);
-      else
-        fold.add(from, step, now);
-    });
+    feed(fold);
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]

@@ -64,6 +64,7 @@ class GridEdges {
     Index begin, end;
     Index size() const { return end - begin; }
   };
+  static constexpr Index most_bands = 32;
 
   GridEdges(const Grids& grids, const FeatureShape& shape)
       : grids_(grids), height_(shape.height()), width_(shape.width()) {
@@ -121,6 +122,35 @@ class GridEdges {
   /// too many.
   Range cell(Index c) const { return {column_edges_[c], column_edges_[c + 1]}; }
   Index cells() const { return cells_; }
+  /// The bands into which the edges of all bins cut the rows, those higher than `most` cut on: edges[b] is where
+  /// band b begins. Returns how many there are; 0 where they are more than edges has room for.
+  Index bands(Index most, Index (&edges)[most_bands + 1]) const {
+    Index count = 0;
+    edges[0] = 0;
+    while (edges[count] < height_) {
+      if (!tabled_ || count == most_bands) return 0;
+      Index end = std::min(edges[count] + most, height_);
+      for (Index k = 0; k < grids_.count; ++k) {
+        const Range over = covering(k, edges[count]);
+        end = std::min(end, rows(k, over.begin).end);
+        if (over.end < grids_[k].rows) end = std::min(end, rows(k, over.end).begin);
+      }
+      edges[++count] = end;
+    }
+    return count;
+  }
+  /// The same grids over planes whose rows are those bands.
+  GridEdges over_bands(const Index (&edges)[most_bands + 1], Index count) const {
+    GridEdges result = *this;
+    result.height_ = count;
+    const auto band = [&](std::int32_t row) {
+      return static_cast<std::int32_t>(std::lower_bound(edges, edges + count, row) - edges);
+    };
+    Index total = 0;
+    for (Index k = 0; k < grids_.count; ++k) total += grids_[k].rows;
+    for (Index i = 0; i < total; ++i) result.rows_[i] = {band(rows_[i].begin), band(rows_[i].end)};
+    return result;
+  }
   Index height() const { return height_; }
   Index width() const { return width_; }
 
