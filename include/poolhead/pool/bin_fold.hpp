@@ -15,7 +15,8 @@ namespace detail {
 //   struct Bins {
 //     struct State;
 //     struct Note;                 // of all positions of a vector of channels; Note{} before the first
-//     template <int m, int K>      // m consecutive positions, step apart, of K vectors of channels
+//     // m consecutive positions, step apart, of K vectors of channels: a state's first, or behind what it has
+//     template <bool first, int m, int K>
 //     static void few(const A* p, Index step, Index position, State (&)[K], Note (&)[K]);
 //     static State append(const State& a, const State& later);    // `later` stands behind a
 //     static State merge(const State& a, const State& b);         // in any order
@@ -43,9 +44,11 @@ struct ShortSums {
   using State = simd::Vec<A, simd::lanes<A>>;
   using Note = NoNote;
 
-  template <int m, int K>
+  template <bool first, int m, int K>
   POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K], Note (&)[K]) {
-    sum_row<m>(p, step, sums);
+    State own[K];
+    sum_row<m>(p, step, own);
+    unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = first ? own[v] : sums[v] + own[v]; });
   }
   POOLHEAD_INLINE static State append(const State& a, const State& later) { return a + later; }
   POOLHEAD_INLINE static State merge(const State& a, const State& b) { return a + b; }
@@ -60,14 +63,14 @@ struct GroupSums {
   using State = WideSum<A, simd::lanes<A>>;
   using Note = NoNote;
 
-  template <int m, int K>
+  template <bool first, int m, int K>
   POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K], Note (&)[K]) {
     constexpr int group = std::same_as<A, double> ? 1 : together;
-    unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = State::zero(); });
+    if constexpr (first) unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v] = State::zero(); });
     unroll<(m + group - 1) / group>([&](auto g) __attribute__((always_inline)) {
-      constexpr int first = g * group;
+      constexpr int from = g * group;
       simd::Vec<A, simd::lanes<A>> parts[K];
-      sum_row<std::min(group, m - first)>(p + first * step, step, parts);
+      sum_row<std::min(group, m - from)>(p + from * step, step, parts);
       unroll<K>([&](auto v) __attribute__((always_inline)) { sums[v].add(simd::convert<double>(parts[v])); });
     });
   }
@@ -97,13 +100,14 @@ struct BinMaxima {
   using State = typename MaxFold<A, I>::State;
   using Note = simd::Vec<A, N>;
 
-  template <int m, int K>
+  template <bool first, int m, int K>
   POOLHEAD_INLINE static void few(const A* p, Index step, Index position, State (&tops)[K], Note (&notes)[K]) {
+    const auto start = simd::splat<I, N>(static_cast<I>(position));
     unroll<m>([&](auto s) __attribute__((always_inline)) {
-      const auto at = simd::splat<I, N>(static_cast<I>(position + s));
+      const auto at = start + simd::splat<I, N>(s);
       unroll<K>([&](auto v) __attribute__((always_inline)) {
         const State one{simd::load<A>(p + s * step + v * N), at};
-        tops[v] = s == 0 ? one : append(tops[v], one);
+        tops[v] = first && s == 0 ? one : append(tops[v], one);
         notes[v] = notes[v] + one.value;
       });
     });
@@ -188,7 +192,7 @@ class BinFold {
  private:
   static constexpr int N = simd::lanes<A>;
   static constexpr int most = 8;
-  static constexpr int together = sizeof(State) > sizeof(simd::Vec<A, N>) ? 2 : 4;
+  static constexpr int together = std::same_as<State, WideSum<A, N>> ? 2 : 4;
 
   bool is_folded(Index k) const { return grids_.finer(k, overlapping) == k; }
 
@@ -198,16 +202,13 @@ class BinFold {
     with_number<most>(static_cast<int>((count - 1) & (most - 1)) + 1, f);
   }
 
-  /// states[v] = what count positions from p on, of which m come first, are folded to.
-  template <int m, int K>
+  /// Folds count positions from p on, of which m come first.
+  template <bool first, int m, int K>
   POOLHEAD_INLINE static void fold_run(const A* p, Index step, Index count, Index position, State (&states)[K],
                                        Note (&notes)[K]) {
-    Bins::template few<m>(p, step, position, states, notes);
-    for (Index w = m; w < count; w += most) {
-      State later[K];
-      Bins::template few<most>(p + w * step, step, position + w, later, notes);
-      unroll<K>([&](auto v) __attribute__((always_inline)) { states[v] = Bins::append(states[v], later[v]); });
-    }
+    Bins::template few<first, m>(p, step, position, states, notes);
+    for (Index w = m; w < count; w += most)
+      Bins::template few<false, most>(p + w * step, step, position + w, states, notes);
   }
   /// Bins in one column, `down` apart: what they get is appended to the `old` ones and is the first of the `fresh`
   /// ones, which come later.
@@ -231,13 +232,10 @@ class BinFold {
     State states[K];
     Note notes[K];
     unroll<K>([&](auto i) __attribute__((always_inline)) { notes[i] = all_notes[v + i]; });
-    fold_run<m>(p, step, window.columns, window.first, states, notes);
-    for (Index r = 1; r < window.rows; ++r) {
-      State later[K];
-      fold_run<m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, later,
-                  notes);
-      unroll<K>([&](auto i) __attribute__((always_inline)) { states[i] = Bins::append(states[i], later[i]); });
-    }
+    fold_run<true, m>(p, step, window.columns, window.first, states, notes);
+    for (Index r = 1; r < window.rows; ++r)
+      fold_run<false, m>(p + r * window.step * step, step, window.columns, window.first + r * window.step, states,
+                         notes);
     targets.put(v, states);
     unroll<K>([&](auto i) __attribute__((always_inline)) { all_notes[v + i] = notes[i]; });
   }
@@ -291,17 +289,25 @@ class BinFold {
       }
     });
   }
-  void merge_cells(const Range& run, const Targets& targets) {
+  void merge_cells(const Range& run, const Targets& targets) const {
     Range own{0, 0};
     while (grids_.cell(own.begin).begin < run.begin) ++own.begin;
     own.end = own.begin;
     while (own.end < cells_ && grids_.cell(own.end).begin < run.end) ++own.end;
-    for (Index v = 0; v < vectors_; ++v) {
-      State state[1] = {cell_states_[own.begin * pitch_ + v]};
-      for (Index c = own.begin + 1; c < own.end; ++c)
-        state[0] = Bins::merge(state[0], cell_states_[c * pitch_ + v]);
-      targets.put(v, state);
-    }
+    const State* const cells = cell_states_ + own.begin * pitch_;
+    const auto merge = [&](auto number, Index v) __attribute__((always_inline)) {
+      constexpr int K = number;
+      State states[K];
+      unroll<K>([&](auto i) __attribute__((always_inline)) { states[i] = cells[v + i]; });
+      for (Index c = 1; c < own.size(); ++c)
+        unroll<K>([&](auto i) __attribute__((always_inline)) {
+          states[i] = Bins::merge(states[i], cells[c * pitch_ + v + i]);
+        });
+      targets.put(v, states);
+    };
+    Index v = 0;
+    for (; v + 4 <= vectors_; v += 4) merge(std::integral_constant<int, 4>{}, v);
+    for (; v < vectors_; ++v) merge(std::integral_constant<int, 1>{}, v);
   }
 
   /// Makes the bins of grid k of those of the finer one.

@@ -151,13 +151,14 @@ struct BinHead {
   template <class Bins, class Feed>
   void find_means(const GridEdges& edges, const X& x, Index n, Index c, Index taken, const Feed& feed) const {
     struct Means;
+    struct Shares;
     const Index vectors = (taken + N - 1) / N;
     BinFold<Bins, A, false> fold(edges, vectors);
     feed(fold);
     const auto* const sums = fold.finish();
     const Index bins = grids.grids().bins();
     A* const means = workspace<Means, A>(bins * fold.pitch() * N);
-    auto* const shares = workspace<Means, decltype(Bins::share(1))>(bins);
+    auto* const shares = workspace<Shares, decltype(Bins::share(1))>(bins);
     auto* share = shares;
     for (Index k = 0; k < grids.count(); ++k)
       for (Index i = 0; i < grids[k].rows; ++i)
