@@ -252,7 +252,7 @@ class BinFold {
           Index v = 0;
           for (; v + together <= vectors; v += together)
             fold_window<m, together>(p + v * N, step, window, v, targets, notes);
-          if (v < vectors) fold_window<m, 1>(p + v * N, step, window, v, targets, notes);
+          for (; v < vectors; ++v) fold_window<m, 1>(p + v * N, step, window, v, targets, notes);
         });
   }
   /// f(k, its bins) for the grids that are not made of finer ones.
