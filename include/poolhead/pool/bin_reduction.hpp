@@ -35,7 +35,7 @@ struct BinHead {
     const bool whole = is_short() || bands.count > 0;
     const Index bins = grids.grids().bins();
     const Index fitting = std::min(tile_elements / ((whole ? height : 1) * width * N), 1024 / bins);
-    const Index turned = fitting >= 8 ? 8 : std::clamp<Index>(fitting, 1, 4);
+    const Index turned = fitting >= 4 ? std::min<Index>(fitting / 4 * 4, 16) : std::max<Index>(fitting, 1);
     const Index rows = whole ? height : std::max<Index>(tile_elements / (turned * N * width), 1);
     while (c < end) {
       // Whole vectors are read where they lie, if they can be.
