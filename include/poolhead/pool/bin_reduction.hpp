@@ -1,6 +1,6 @@
-// The averages and maxima of bins of adaptive grids. Lanes are channels: some vectors of them are turned (NCHW)
-// or copied (NHWC) to a tile that stays in the first-level cache, or read where they lie, short planes as a
-// whole, others some rows at a time.
+// The averages and maxima of bins of adaptive grids. Lanes are channels. Some vectors of them are turned (NCHW)
+// to a tile that stays in the first-level cache; where planes have rows that the same bins cover, these are
+// added up before. NHWC is read where it lies, many vectors at a time, so that memory is read in order.
 #pragma once
 
 #include "poolhead/pool/bin_fold.hpp"
@@ -35,8 +35,10 @@ struct BinHead {
     const bool whole = is_short() || bands.count > 0;
     const Index bins = grids.grids().bins();
     const Index fitting = std::min(tile_elements / ((whole ? height : 1) * width * N), 1024 / bins);
-    const Index turned = fitting >= 4 ? std::min<Index>(fitting / 4 * 4, 16) : std::max<Index>(fitting, 1);
-    const Index rows = whole ? height : std::max<Index>(tile_elements / (turned * N * width), 1);
+    const Index most_turned = whole ? 16 : 8;
+    const Index turned = fitting < 4 ? std::max<Index>(fitting, 1) : std::min(fitting / 4 * 4, most_turned);
+    const Index rows =
+        whole ? height : std::max<Index>(tile_elements / ((in_planes ? turned : 16) * N * width), 1);
     while (c < end) {
       // Whole vectors are read where they lie, if they can be.
       const bool in_place = reads_in_place && end - c >= N;
@@ -80,7 +82,8 @@ struct BinHead {
   static constexpr Index most_vectors = 64;
   static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
 
-  /// NCHW: where rows that the same bins cover are added up before what is left of a plane is turned, these rows.
+  /// NCHW: where rows that the same bins cover are added up before what is left of a plane is turned, these
+  /// rows.
   struct Bands {
     Index count = 0;
     Index edges[GridEdges::most_bands + 1];
@@ -189,8 +192,7 @@ struct BinHead {
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
         put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
-    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), fold.pitch(),
-        sizeof(State) / sizeof(A));
+    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), fold.pitch(), sizeof(State) / sizeof(A));
     if (argmax.data() != nullptr)
       put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), fold.pitch(),
           sizeof(State) / sizeof(I));
