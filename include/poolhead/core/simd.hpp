@@ -195,7 +195,7 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
       lo = a.lo;
       hi = a.hi;
     } else {
-      [&]<int... I>(std::integer_sequence<int, I...>) {
+      [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
         lo.raw = detail::shuffle<decltype(lo.raw), N, I...>(a.raw, a.raw);
         hi.raw = detail::shuffle<decltype(hi.raw), N, (I + N / 2)...>(a.raw, a.raw);
       }
@@ -206,7 +206,7 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
     if constexpr (Vec<To, N>::split) {
       return {low, high};
     } else {
-      return [&]<int... I>(std::integer_sequence<int, I...>) {
+      return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
         return Vec<To, N>{detail::shuffle<typename Vec<To, N>::Raw, N / 2, I...>(low.raw, high.raw)};
       }
       (std::make_integer_sequence<int, N>{});

@@ -20,6 +20,8 @@ inline constexpr Index turned_positions = 2048 / simd::lanes<A>*(4 / static_cast
 template <class A>
 Index turned_planes(Index positions) {
   constexpr Index N = simd::lanes<A>;
+  if (16 * N * positions <= 8192)
+    return 16 * N;  // that many still fit the first level, and share a block's cost
   for (const Index vectors : {8, 4, 2, 1})
     if (vectors * N * positions <= most_tile_elements) return vectors * N;
   return 0;

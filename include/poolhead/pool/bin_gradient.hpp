@@ -2,7 +2,7 @@
 #pragma once
 
 #include "poolhead/core/spread.hpp"
-#include "poolhead/pool/grids.hpp"
+#include "poolhead/pool/grid_cells.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {

@@ -1,9 +1,11 @@
-// The averages and maxima of bins of adaptive grids. Lanes are channels: some vectors of them are turned (NCHW)
-// or copied (NHWC) to a tile that stays in the first-level cache, or read where they lie, short planes as a
-// whole, others some rows at a time.
+// The averages and maxima of bins of adaptive grids. Lanes are channels. Some vectors of them are turned (NCHW)
+// to a tile that stays in the first-level cache; where planes have rows that the same bins cover, these are
+// added up before. NHWC is read where it lies, many vectors at a time, so that memory is read in order.
 #pragma once
 
 #include "poolhead/pool/bin_fold.hpp"
+
+#include <optional>
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -23,37 +25,53 @@ struct BinHead {
   Index channels;      // of x
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
-    const bool whole = is_short();
-    const Index fitting = tile_elements / ((whole ? x.positions() : x.width()) * N);
-    const Index together = std::clamp<Index>(std::min(fitting, grids.vectors_together()), 1, most_vectors);
-    // No sum may depend on how many channels there are.
-    const Index rows = whole ? x.height() : std::max<Index>(tile_elements / (together * N * x.width()), 1);
+    const Bands bands(*this);
+    std::optional<GridEdges> over_bands;
+    if (bands.count > 0) over_bands.emplace(grids.over_bands(bands.edges, bands.count));
+    const GridEdges& edges = bands.count > 0 ? *over_bands : grids;
+    const Index height = edges.height();
+    const Index width = edges.width();
+    // So many rows at a time. No sum may depend on how many channels there are.
+    const bool whole = is_short() || bands.count > 0;
+    const Index bins = grids.grids().bins();
+    const Index fitting = std::min(tile_elements / ((whole ? height : 1) * width * N), 1024 / bins);
+    const Index most_turned = whole ? 16 : 8;
+    const Index turned = fitting < 4 ? std::max<Index>(fitting, 1) : std::min(fitting / 4 * 4, most_turned);
+    const Index rows =
+        whole ? height : std::max<Index>(tile_elements / ((in_planes ? turned : 16) * N * width), 1);
     while (c < end) {
-      Index taken = std::min(together * N, end - c);
-      // Whole vectors are read where they lie, if they can be and are not read again for other bins.
-      const bool in_place = reads_in_place && !whole && taken >= N;
-      if (in_place) taken = taken / N * N;
-      const auto each_rows = [&](const auto& f) {
-        for (Index h = 0; h < x.height(); h += rows) {
-          const GridEdges::Range now{h, std::min(h + rows, x.height())};
-          const Index first = h * x.width();
+      // Whole vectors are read where they lie, if they can be.
+      const bool in_place = reads_in_place && end - c >= N;
+      const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors) : turned;
+      const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
+      const Index step = (taken + N - 1) / N * N;
+      const auto feed = [&](auto& fold) {
+        if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands), step);
+        for (Index h = 0; h < height; h += rows) {
+          const GridEdges::Range now{h, std::min(h + rows, height)};
+          const Index first = h * width;
           if constexpr (reads_in_place) {
             if (in_place) {
-              f(x.sample(n) + first * x.channels() + c, x.channels(), now);
+              fold.add(x.sample(n) + first * x.channels() + c, x.channels(), now);
               continue;
             }
           }
-          f(fill(x, n, c, taken, first, now.size() * x.width()), (taken + N - 1) / N * N, now);
+          const A* const tile = fill(x, n, c, taken, first, now.size() * width);
+          // Once turned, a plane is in the first-level cache.
+          if (in_planes && whole)
+            fold.add_plane(tile, step);
+          else
+            fold.add(tile, step, now);
         }
       };
       if (max)
-        find_maxima(x, n, c, taken, rows, each_rows);
-      else if (whole && !std::same_as<A, double>)
-        find_means<ShortSums<A>>(x, n, c, taken, rows, each_rows);
-      else if (x.positions() < 1024)
-        find_means<GroupSums<A, 8>>(x, n, c, taken, rows, each_rows);
+        find_maxima(x, n, c, taken, feed);
+      else if (is_short() && !std::same_as<A, double>)
+        find_means<ShortSums<A>>(edges, x, n, c, taken, feed);
+      else if (x.positions() < 1024 && bands.count == 0)
+        find_means<GroupSums<A, 8>>(edges, x, n, c, taken, feed);
       else
-        find_means<GroupSums<A, 2>>(x, n, c, taken, rows, each_rows);
+        find_means<GroupSums<A, 2>>(edges, x, n, c, taken, feed);
       c += taken;
     }
   }
@@ -61,10 +79,54 @@ struct BinHead {
  private:
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
   static constexpr Index tile_elements = 8192;
-  static constexpr Index most_vectors = 8;
+  static constexpr Index most_vectors = 64;
+  static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
 
-  /// Whether the plane is so small that all of it is taken at once, and floats are summed as such: by halves.
+  /// NCHW: where rows that the same bins cover are added up before what is left of a plane is turned, these
+  /// rows.
+  struct Bands {
+    Index count = 0;
+    Index edges[GridEdges::most_bands + 1];
+
+    explicit Bands(const BinHead& head) {
+      const GridEdges& grids = head.grids;
+      if (!in_planes || head.max || grids.width() < N || grids.height() * grids.width() >= 1024) return;
+      count = grids.bands(8, edges);
+      if (4 * count > 3 * grids.height()) count = 0;
+    }
+  };
+
+  /// Whether the plane is so small that floats are summed as such.
   bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
+
+  /// tile (bands, width, vectors): of channels c .. c + taken - 1 the sums down the bands.
+  A* add_up_bands(const X& x, Index n, Index c, Index taken, const Bands& bands) const {
+    struct Tile;
+    const Index width = x.width();
+    const Index size = bands.count * width;
+    const Index step = (taken + N - 1) / N * N;
+    A* const tile = workspace<Tile, A>(size * step + N * size);
+    A* const planes = tile + size * step;
+    for (Index q = 0; q < taken; q += N) {
+      const auto count = static_cast<int>(std::min<Index>(N, taken - q));
+      const T* plane = x.sample(n) + (c + q) * x.positions();
+      A* to = planes;
+      for (int i = 0; i < count; ++i, plane += x.positions()) {
+        for (Index b = 0; b < bands.count; ++b, to += width) {
+          const T* const first = plane + bands.edges[b] * width;
+          const T* const last = plane + bands.edges[b + 1] * width;
+          for (Index w = 0; w < width; w += N) {
+            const Index at = std::min(w, width - N);  // some of them once more
+            auto sum = simd::load<A>(first + at);
+            for (const T* row = first + width; row < last; row += width) sum = sum + simd::load<A>(row + at);
+            simd::store(to + at, sum);
+          }
+        }
+      }
+      turn_planes(static_cast<const A*>(planes), size, size, count, tile + q, step);
+    }
+    return tile;
+  }
 
   /// tile (count, vectors): the positions first .. first + count - 1 of channels c .. c + taken - 1.
   A* fill(const X& x, Index n, Index c, Index taken, Index first, Index count) const {
@@ -89,85 +151,60 @@ struct BinHead {
     return tile;
   }
 
-  template <class Bins, class EachRows>
-  void find_means(const X& x, Index n, Index c, Index taken, Index rows, const EachRows& each_rows) const {
+  template <class Bins, class Feed>
+  void find_means(const GridEdges& edges, const X& x, Index n, Index c, Index taken, const Feed& feed) const {
     struct Means;
+    struct Shares;
     const Index vectors = (taken + N - 1) / N;
-    BinFold<Bins, A, false> fold(grids, vectors, rows);
-    each_rows([&](const A* from, Index step, const auto& now) {
-      if constexpr (std::same_as<Bins, ShortSums<A>>)
-        fold.add_plane(from, step);
-      else
-        fold.add(from, step, now);
-    });
-    const auto* sum = fold.finish();
-    A* const means = workspace<Means, A>(grids.grids().bins() * vectors * N);
-    A* to = means;
-    simd::Vec<A, N> check[most_vectors] = {};
-    for (Index k = 0; k < grids.count(); ++k) {
-      for (Index i = 0; i < grids[k].rows; ++i) {
-        for (Index j = 0; j < grids[k].columns; ++j) {
-          const Index size = grids.rows(k, i).size() * grids.columns(k, j).size();
-          for (Index v = 0; v < vectors; ++v, to += N) {
-            const auto mean = Bins::mean(*sum++, size);
-            check[v] = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check[v]);
-            simd::store(to, mean);
-          }
-        }
+    BinFold<Bins, A, false> fold(edges, vectors);
+    feed(fold);
+    const auto* const sums = fold.finish();
+    const Index bins = grids.grids().bins();
+    A* const means = workspace<Means, A>(bins * fold.pitch() * N);
+    auto* const shares = workspace<Shares, decltype(Bins::share(1))>(bins);
+    auto* share = shares;
+    for (Index k = 0; k < grids.count(); ++k)
+      for (Index i = 0; i < grids[k].rows; ++i)
+        for (Index j = 0; j < grids[k].columns; ++j)
+          *share++ = Bins::share(grids.rows(k, i).size() * grids.columns(k, j).size());
+    for (Index v = 0; v < vectors; ++v) {
+      auto check = simd::zero<simd::Vec<A, N>>();
+      for (Index b = 0, e = v; b < bins; ++b, e += fold.pitch()) {
+        const auto mean = Bins::mean(sums[e], shares[b]);
+        check = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check);
+        simd::store(means + e * N, mean);
       }
+      // A sum may overflow though its mean need not.
+      if (simd::any(check != check)) [[unlikely]]
+        rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, fold.pitch() * N);
     }
-    // A sum may overflow though its mean need not.
-    for (Index v = 0; v < vectors; ++v)
-      if (simd::any(check[v] != check[v])) [[unlikely]]
-        rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, vectors * N);
-    put(y, n, c, taken, means, N);
+    put(y, n, c, taken, means, fold.pitch(), N);
   }
 
-  template <class EachRows>
-  void find_maxima(const X& x, Index n, Index c, Index taken, Index rows, const EachRows& each_rows) const {
+  template <class Feed>
+  void find_maxima(const X& x, Index n, Index c, Index taken, const Feed& feed) const {
     using Bins = BinMaxima<A, I>;
     using State = typename Bins::State;
     const Index vectors = (taken + N - 1) / N;
-    BinFold<Bins, A, true> fold(grids, vectors, rows);
-    simd::Mask<A, N> nan[most_vectors] = {};
-    each_rows([&](const A* from, Index step, const auto& now) {
-      find_nan(from, step, now.size() * grids.width(), vectors, nan);
-      if (is_short())
-        fold.add_plane(from, step);
-      else
-        fold.add(from, step, now);
-    });
+    BinFold<Bins, A, true> fold(grids, vectors);
+    feed(fold);
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
-      if (simd::any(nan[v])) [[unlikely]]
-        put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, vectors);
-    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), sizeof(State) / sizeof(A));
+      if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
+        put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
+    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), fold.pitch(), sizeof(State) / sizeof(A));
     if (argmax.data() != nullptr)
-      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), sizeof(State) / sizeof(I));
+      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), fold.pitch(),
+          sizeof(State) / sizeof(I));
   }
 
-  /// Which lanes hold a NaN at one of some positions.
-  [[gnu::noinline]] static void find_nan(const A* from, Index step, Index count, Index vectors,
-                                         simd::Mask<A, N>* nan) {
-    for (Index v = 0; v < vectors; ++v) {
-      const auto at = [&](Index s) __attribute__((always_inline)) {
-        return simd::load<A>(from + s * step + v * N);
-      };
-      auto some = nan[v];
-      Index s = 0;
-      for (; s + 4 <= count; s += 4)
-        some = some | (simd::unordered(at(s), at(s + 1)) | simd::unordered(at(s + 2), at(s + 3)));
-      for (; s < count; ++s) some = some | simd::unordered(at(s), at(s));
-      nan[v] = some;
-    }
-  }
   /// Makes the first NaN of each bin that holds one its maximum.
   template <class State>
   [[gnu::cold, gnu::noinline]] void put_nan(const X& x, Index n, Index c, Index count, State* tops,
-                                            Index vectors) const {
+                                            Index pitch) const {
     for (Index k = 0; k < grids.count(); ++k) {
       for (Index i = 0; i < grids[k].rows; ++i) {
-        for (Index j = 0; j < grids[k].columns; ++j, tops += vectors) {
+        for (Index j = 0; j < grids[k].columns; ++j, tops += pitch) {
           A values[N];
           I positions[N];
           simd::store(values, tops->value);
@@ -201,10 +238,10 @@ struct BinHead {
               .rescale(mean, n, c, static_cast<int>(count));
   }
 
-  /// Writes what stands in (bins, vectors), `unit` numbers from a vector to the next.
+  /// Writes what stands in (bins, pitch), `unit` numbers from a vector to the next.
   template <class To, class Value>
-  void put(const To& to, Index n, Index c, Index taken, const Value* values, Index unit) const {
-    const Index step = (taken + N - 1) / N * unit;
+  void put(const To& to, Index n, Index c, Index taken, const Value* values, Index pitch, Index unit) const {
+    const Index step = pitch * unit;
     for (Index k = 0; k < grids.count(); ++k) {
       const auto rows = grid_rows(to, grids.grids(), channels, k);
       for (Index q = 0; q < taken; q += N)

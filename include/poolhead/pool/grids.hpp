@@ -64,6 +64,7 @@ class GridEdges {
     Index begin, end;
     Index size() const { return end - begin; }
   };
+  static constexpr Index most_bands = 32;
 
   GridEdges(const Grids& grids, const FeatureShape& shape)
       : grids_(grids), height_(shape.height()), width_(shape.width()) {
@@ -78,6 +79,14 @@ class GridEdges {
       first_column_[k] = columns;
       for (Index i = 0; i < grid.rows; ++i) rows_[rows++] = narrow(range(i, grid.rows, height_));
       for (Index j = 0; j < grid.columns; ++j) columns_[columns++] = narrow(range(j, grid.columns, width_));
+    }
+    if (tabled_) {
+      for (Index j = 0; j < columns; ++j) {
+        column_edges_[2 * j] = columns_[j].begin;
+        column_edges_[2 * j + 1] = columns_[j].end;
+      }
+      std::sort(column_edges_, column_edges_ + 2 * columns);
+      cells_ = std::unique(column_edges_, column_edges_ + 2 * columns) - column_edges_ - 1;
     }
     for (Index k = 0; k < std::min(grids.count, most_grids); ++k) {
       const Index finer = find_finer(k);
@@ -101,6 +110,46 @@ class GridEdges {
   void advance(Index k, Index h, Range& covering) const {
     while (rows(k, covering.begin).end <= h) ++covering.begin;
     while (covering.end < grids_[k].rows && rows(k, covering.end).begin <= h) ++covering.end;
+  }
+  /// The rows of grid k that cover row h of the plane.
+  Range covering(Index k, Index h) const {
+    Range result{0, 0};
+    if (!tabled_) result.begin = result.end = bin_begin(h, height_, grids_[k].rows);
+    advance(k, h, result);
+    return result;
+  }
+  /// The columns between one edge of any grid's bins and the next, and how many such there are: 0 where they
+  /// are too many.
+  Range cell(Index c) const { return {column_edges_[c], column_edges_[c + 1]}; }
+  Index cells() const { return cells_; }
+  /// The bands into which the edges of all bins cut the rows, those higher than `most` cut on: edges[b] is
+  /// where band b begins. Returns how many there are; 0 where they are more than edges has room for.
+  Index bands(Index most, Index (&edges)[most_bands + 1]) const {
+    Index count = 0;
+    edges[0] = 0;
+    while (edges[count] < height_) {
+      if (!tabled_ || count == most_bands) return 0;
+      Index end = std::min(edges[count] + most, height_);
+      for (Index k = 0; k < grids_.count; ++k) {
+        const Range over = covering(k, edges[count]);
+        end = std::min(end, rows(k, over.begin).end);
+        if (over.end < grids_[k].rows) end = std::min(end, rows(k, over.end).begin);
+      }
+      edges[++count] = end;
+    }
+    return count;
+  }
+  /// The same grids over planes whose rows are those bands.
+  GridEdges over_bands(const Index (&edges)[most_bands + 1], Index count) const {
+    GridEdges result = *this;
+    result.height_ = count;
+    const auto band = [&](std::int32_t row) {
+      return static_cast<std::int32_t>(std::lower_bound(edges, edges + count, row) - edges);
+    };
+    Index total = 0;
+    for (Index k = 0; k < grids_.count; ++k) total += grids_[k].rows;
+    for (Index i = 0; i < total; ++i) result.rows_[i] = {band(rows_[i].begin), band(rows_[i].end)};
+    return result;
   }
   Index height() const { return height_; }
   Index width() const { return width_; }
@@ -167,71 +216,9 @@ class GridEdges {
   bool tabled_;
   Index first_row_[most_grids], first_column_[most_grids];
   Narrow rows_[most_edges], columns_[most_edges];
+  Index cells_ = 0;
+  std::int32_t column_edges_[2 * most_edges];
   Index finer_[2][most_grids];
-};
-
-/// The cells into which the edges of all bins cut the planes: no edge goes through one. The tables stand in the
-/// calling thread's memory, until Purpose's next.
-template <class Purpose>
-class GridCells {
- public:
-  using Range = GridEdges::Range;
-
-  explicit GridCells(const GridEdges& grids) : grids_(grids) {
-    Index columns = 0;  // of bins
-    for (Index k = 0; k < grids.count(); ++k) columns += grids[k].columns;
-    const Index height = grids.height();
-    const Index width = grids.width();
-    row_edges_ = workspace<Purpose, Index>(height + 1 + 2 * (width + 1));
-    column_edges_ = row_edges_ + height + 1;
-    Index* const rank = column_edges_ + width + 1;  // of a column among the edges
-    std::fill_n(row_edges_, height + 1 + width + 1, 0);
-    for (Index k = 0; k < grids.count(); ++k) {
-      for (Index i = 0; i < grids[k].rows; ++i)
-        row_edges_[grids.rows(k, i).begin] = row_edges_[grids.rows(k, i).end] = 1;
-      for (Index j = 0; j < grids[k].columns; ++j)
-        column_edges_[grids.columns(k, j).begin] = column_edges_[grids.columns(k, j).end] = 1;
-    }
-    rows_ = collect(row_edges_, height, nullptr);
-    columns_ = collect(column_edges_, width, rank);
-    spans_ = workspace<Purpose, Range>(columns + grids.count());
-    covering_ = spans_ + columns;
-    Range* span = spans_;
-    for (Index k = 0; k < grids.count(); ++k)
-      for (Index j = 0; j < grids[k].columns; ++j)
-        *span++ = {rank[grids.columns(k, j).begin], rank[grids.columns(k, j).end]};
-    std::fill_n(covering_, grids.count(), Range{0, 0});
-  }
-
-  Index rows() const { return rows_; }
-  Index columns() const { return columns_; }
-  /// The rows (columns) of the plane in row (column) c of cells.
-  Range row(Index c) const { return {row_edges_[c], row_edges_[c + 1]}; }
-  Range column(Index c) const { return {column_edges_[c], column_edges_[c + 1]}; }
-  /// The columns of cells of each column of bins, grid after grid.
-  const Range* spans() const { return spans_; }
-  /// The rows of bins of grid k that cover row c of cells. Calls for one k are in the order of c.
-  Range covering(Index k, Index c) const {
-    grids_.advance(k, row_edges_[c], covering_[k]);
-    return covering_[k];
-  }
-
- private:
-  /// Makes marks at 0 .. length the list of where they stand; how many cells lie between them.
-  static Index collect(Index* marks, Index length, Index* rank) {
-    Index count = 0;
-    for (Index s = 0; s <= length; ++s) {
-      if (marks[s] == 0) continue;
-      if (rank != nullptr) rank[s] = count;
-      marks[count++] = s;
-    }
-    return count - 1;
-  }
-
-  const GridEdges& grids_;
-  Index *row_edges_, *column_edges_;
-  Index rows_, columns_;
-  Range *spans_, *covering_;
 };
 
 /// The features of one grid: bin b of channel c of sample n.
