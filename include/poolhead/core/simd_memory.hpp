@@ -47,11 +47,17 @@ POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
   if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
     typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
     const Raw32 bits = (Raw32)a.raw;
-    const Raw32 even = (bits >> 16) & 1u;
-    const Raw32 rounded = (bits + 0x7fffu + even) >> 16;
-    const Raw32 quiet_nan = (bits >> 16) | 0x40u;
-    const Raw32 result = a.raw == a.raw ? rounded : quiet_nan;
-    return {__builtin_convertvector(result, typename Bits16<N>::Raw)};
+    const Raw32 half = ((bits >> 16) & 1u) + 0x7fffu;
+    // A NaN is cut off: what has been computed with has the first bit of its payload set.
+    const Raw32 rounded = bits + (half & (Raw32)(a.raw == a.raw));
+#if defined(__AVX2__)
+    if constexpr (N == 8) {
+      const __m256i upper = _mm256_set1_epi64x(0x0f0e0b0a07060302);
+      const __m256i packed = _mm256_shuffle_epi8((__m256i)rounded, upper);
+      return {(typename Bits16<N>::Raw)_mm256_castsi256_si128(_mm256_permute4x64_epi64(packed, 0b1000))};
+    }
+#endif
+    return {__builtin_convertvector(rounded >> 16, typename Bits16<N>::Raw)};
   } else {
 #if defined(__AVX512F__)
     if constexpr (N == 16) {
