@@ -24,6 +24,11 @@ struct Bits16 {
 template <class T, int N>
 POOLHEAD_INLINE Vec<float, N> widen(const Bits16<N>& bits) {
   if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+#if defined(__AVX2__)
+    // GCC 12 takes __builtin_convertvector apart into halves here, too.
+    if constexpr (N == 8)
+      return {(typename Vec<float, N>::Raw)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)bits.raw), 16)};
+#endif
     typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
     return {(typename Vec<float, N>::Raw)(__builtin_convertvector(bits.raw, Raw32) << 16)};
   } else {
