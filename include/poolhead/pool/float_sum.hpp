@@ -1,6 +1,7 @@
-// Sums of exponentials of floats in as few steps as floats need: what LogSumExp, SoftPool, the generalised mean
-// and the Lp norm run on ordinary planes. A plane that holds an infinity or a NaN, or numbers at the ends of
-// the range, is found out and summed again in the way of pool/exponential.hpp, which knows no exceptions.
+// Sums of exponentials of floats relative to the largest, in as few steps as floats need: what LogSumExp,
+// SoftPool, the generalised mean and the Lp norm run on planes that pool/direct_sum.hpp and
+// pool/power_products.hpp pass on. One that holds an infinity or a NaN, or numbers at the ends of the range, is
+// found out and summed again in the way of pool/exponential.hpp, which knows no exceptions.
 #pragma once
 
 #include "poolhead/pool/exponential.hpp"

@@ -188,8 +188,8 @@ struct LogSumExpGradient {
 /// dr = sum dy / r (sum w x - y), w = exp(r (x - y)) / S.
 ///
 /// features: C. r > 0 is learnable and shared (parameter "r", of shape [1]): towards 0 it gives the average,
-/// towards infinity the maximum. Nothing overflows: exponents are relative to the plane's maximum. Pinheiro and
-/// Collobert, From Image-level to Pixel-level Labeling, 2015. T is the scalar of the feature maps.
+/// towards infinity the maximum. Nothing overflows: large exponents are relative to the plane's maximum.
+/// Pinheiro and Collobert, From Image-level to Pixel-level Labeling, 2015. T is the scalar of the feature maps.
 template <class T>
 class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<LogSumExpPool<T>> {
   static_assert(Scalar<T>,

@@ -156,8 +156,8 @@ struct SoftGradient {
 
 /// y = sum over positions of w x, w = softmax over positions of x;   dx = dy w (1 + x - y).
 ///
-/// features: C. Exponents are relative to the plane's maximum, so nothing overflows; an element of -inf has
-/// weight 0. Stergiou et al., Refining activation downsampling with SoftPool, 2021, over the whole plane.
+/// features: C. Large exponents are relative to the plane's maximum, so nothing overflows; an element of -inf
+/// has weight 0. Stergiou et al., Refining activation downsampling with SoftPool, 2021, over the whole plane.
 class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
  public:
   static constexpr std::string_view name = "SoftPool";
