@@ -89,10 +89,10 @@ struct BinHead {
     Index edges[GridEdges::most_bands + 1];
 
     explicit Bands(const BinHead& head) {
-      const GridEdges& grids = head.grids;
-      if (!in_planes || head.max || grids.width() < N || grids.height() * grids.width() >= 1024) return;
-      count = grids.bands(8, edges);
-      if (4 * count > 3 * grids.height()) count = 0;
+      const GridEdges& all = head.grids;
+      if (!in_planes || head.max || all.width() < N || all.height() * all.width() >= 1024) return;
+      count = all.bands(8, edges);
+      if (4 * count > 3 * all.height()) count = 0;
     }
   };
 
