@@ -87,7 +87,7 @@ struct PowerGradient {
   POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     if (kind.exponent != 0) return by_products(shared, sums, x, dx);
     if constexpr (!Kind::learnable) {
-      if (series.usable && by_series(shared, x, dx)) return;
+      if (series.usable) return by_series(shared, sums, x, dx);
     }
     by_logarithms(shared, sums, x, dx);
   }
@@ -213,21 +213,27 @@ struct PowerGradient {
     }
     put(shared, power, x, dx);
   }
-  /// dx by the series, unless an element that counts is too small for it.
+  /// dx by the series, or by logarithms for an element that is too small for it, whatever its neighbours are.
   template <int K>
-  POOLHEAD_INLINE bool by_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
-    const V least = simd::splat<float, N>(series.least);
+  POOLHEAD_INLINE void by_series(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+    const auto is_small = [&](const V& quotient, const V& of) __attribute__((always_inline)) {
+      return kind.passes(of) & (quotient < simd::splat<float, N>(series.least));
+    };
     V power[K];
     auto small = simd::zero<simd::Mask<float, N>>();
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       power[k] = kind.base(x[k]) * shared.whole_inverse;
-      small = small | (kind.passes(x[k]) & (power[k] < least));
+      small = small | is_small(power[k], x[k]);
     });
-    if (simd::any(small)) [[unlikely]]
-      return false;
     simd::powers<K, N>(series, power);
     put(shared, power, x, dx);
-    return true;
+    if (simd::any(small)) [[unlikely]] {
+      V others[K];
+      by_logarithms(shared, sums, x, others);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        dx[k] = simd::select(is_small(kind.base(x[k]) * shared.whole_inverse, x[k]), others[k], dx[k]);
+      });
+    }
   }
 
   /// q^(p - 1), p = 1, 2, 3, 4.
