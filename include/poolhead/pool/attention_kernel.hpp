@@ -137,7 +137,7 @@ struct AttentionWeights {
     double* const activations = workspace<Activations, double>(most * hidden);
     const double* wide = nullptr;
     AttentionTile<F> tile;
-    each_tile(x, [&](Index begin, Index end) {
+    each_tile(x, channels, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
       for (Index i = 0; i < tile.count; ++i) std::copy_n(bias, hidden, activations + i * hidden);
       const auto multiply = [&](const auto* columns, Index stride) {

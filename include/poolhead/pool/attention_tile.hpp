@@ -27,33 +27,39 @@ struct AttentionTile {
     return (channels + N - 1) / N * N + 64 / static_cast<Index>(sizeof(A));
   }
 
-  /// Takes the valid ones of positions begin .. end - 1.
+  /// Takes all channels of the valid ones of positions begin .. end - 1.
   template <class X>
   void read(const X& x, Index n, Index begin, Index end) {
+    read(x, n, begin, end, 0, x.channels());
+  }
+  /// Takes `channels` channels of those, from channel `first` on.
+  template <class X>
+  void read(const X& x, Index n, Index begin, Index end, Index first, Index channels) {
     struct Values;
     using T = std::remove_const_t<typename X::Scalar>;
     constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
-    const Index channels = x.channels();
     const auto* const sample = x.sample(n);
     count = 0;
     for (Index s = begin; s < end; ++s)
       if (is_valid(x, n, s)) positions[count++] = s;
     if constexpr (!planes && !is_masked<X> && std::same_as<A, T>) {
-      values = sample + begin * channels;
-      stride = channels;
-      return;
+      if (channels == x.channels()) {  // a few of many are copied: see padded()
+        values = sample + begin * channels;
+        stride = channels;
+        return;
+      }
     }
     stride = padded(channels);
     A* const rows = workspace<Values, A>(capacity(channels) * stride);
     values = rows;
     if constexpr (planes && !is_masked<X> && std::same_as<A, Accumulator<T>>) {
       for (Index c = 0; c < channels; c += N)
-        turn_planes(sample + c * x.positions() + begin, x.positions(), count,
+        turn_planes(sample + (first + c) * x.positions() + begin, x.positions(), count,
                     static_cast<int>(std::min<Index>(N, channels - c)), rows + c, stride);
     } else {
       for (Index i = 0; i < count; ++i)
         for (Index c = 0; c < channels; ++c)
-          rows[i * stride + c] = static_cast<A>(static_cast<Accumulator<T>>(x(n, c, positions[i])));
+          rows[i * stride + c] = static_cast<A>(static_cast<Accumulator<T>>(x(n, first + c, positions[i])));
     }
   }
 
@@ -91,10 +97,10 @@ struct AttentionTile {
 template <Scalar T>
 using AttentionProduct = std::conditional_t<sizeof(T) == 2, double, Accumulator<T>>;
 
-/// f(begin, end) for tiles of the positions of x.
+/// f(begin, end) for tiles of the positions of x, of which so many channels are read together.
 template <class X, class F>
-void each_tile(const X& x, const F& f) {
-  const Index most = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(x.channels());
+void each_tile(const X& x, Index channels, const F& f) {
+  const Index most = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(channels);
   const Index tiles = (x.positions() + most - 1) / most;
   const Index step = (x.positions() + tiles - 1) / tiles;
   for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
