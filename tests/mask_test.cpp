@@ -196,6 +196,10 @@ TEMPLATE_PRODUCT_TEST_CASE("masked attention sees the valid positions alone", "[
       const Attention pool(e.c, 3, kind, 2);
       REQUIRE(any_masked_difference<TestType>(pool, AttentionOracle(pool), e, noise(11)) == "");
     }
+  // Many hidden weights: their gradient comes in parts of the channels.
+  const Extents wide{2, 1003, 3, 3};
+  const Attention pool(1003, 33);
+  REQUIRE(any_masked_difference<TestType>(pool, AttentionOracle(pool), wide, noise(13)) == "");
 }
 
 TEMPLATE_PRODUCT_TEST_CASE("masked heads in one pass", "[mask]", (Nchw, Nhwc), (float)) {

@@ -55,6 +55,12 @@ POOL_TEST("attention of any number of hidden channels, over more positions than 
   }
 }
 
+POOL_TEST("the gradient of many hidden weights, which comes in parts of the channels", "[pool][oracle]") {
+  using T = typename TestType::Scalar;
+  const Map<TestType> x({3, 1003, 3, 3}, noise(12));
+  for (const auto kind : kinds<T>) REQUIRE(attention_difference(attention<T>(1003, 33, kind), x) == "");
+}
+
 POOL_TEST("scores of any size give a weighted mean", "[pool][oracle]") {
   using T = typename TestType::Scalar;
   for (const Extents& e : {Extents{2, 5, 1, 7}, {1, 4, 1, 130}})

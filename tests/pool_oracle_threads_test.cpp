@@ -59,6 +59,10 @@ TEMPLATE_PRODUCT_TEST_CASE("threads change no bit of any pool", "[pool][threads]
   const Map<TestType> one({1, 300, 50, 51}, noise(7));
   check_threads(gem_of_channels<T>(300), one);
   check_threads(ph::LogSumExpPool<T>(T(2)), one);
+  // Many hidden weights, alone and behind another pool.
+  const Map<TestType> wide({3, 1003, 3, 3}, noise(9));
+  check_threads(ph::AttentionPool<T>(1003, 33), wide);
+  check_threads(ph::concat(ph::GlobalAveragePool{}, ph::AttentionPool<T>(1003, 33)), wide);
 }
 
 TEMPLATE_PRODUCT_TEST_CASE("threads change no bit of 16-bit and double pools", "[pool][threads]", (Nchw, Nhwc),
