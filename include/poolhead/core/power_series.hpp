@@ -8,7 +8,7 @@
 
 namespace poolhead::inline POOLHEAD_ISA::simd {
 
-/// x^p to some 3 ulp for x in [least, most], if usable. m^p is a polynomial where p is between -1 and 6;
+/// x^p to some 3 ulp for x in [least, most], if usable. m^p is a polynomial where p is between -1/4 and 6;
 /// greater powers are squares of squares of such a one.
 struct PowerSeries {
   static constexpr std::size_t terms = 8;

@@ -83,6 +83,8 @@ struct ProductReduction {
   ChannelList* extraordinary;
   const simd::PowerSeries& series;
   V least = simd::splat<float, N>(kind.least(by_series ? series.least : smallest));
+  double lowest_sum = lowest();
+  double highest_sum = highest();
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
@@ -116,7 +118,7 @@ struct ProductReduction {
     const Wide y = root(total);
     exact.put_results(n, c, count)(y, y);
     const auto ordinary =
-        (simd::splat<double, N>(lowest()) <= state.sum) & (state.sum <= simd::splat<double, N>(highest()));
+        (simd::splat<double, N>(lowest_sum) <= state.sum) & (state.sum <= simd::splat<double, N>(highest_sum));
     if (!simd::all(ordinary)) [[unlikely]]
       extraordinary->append(~simd::bits(ordinary), c, count);
   }
