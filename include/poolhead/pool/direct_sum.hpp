@@ -68,7 +68,8 @@ POOLHEAD_INLINE void add_terms(WideSum<float, N>& to, const simd::Vec<float, N> 
 }
 
 /// Fold::results(sums, put), sums: sum 2^(rate x) and, where Fold::has_weights, sum 2^(rate x) x, in double;
-/// put as that of WideReduction. Channels of other planes are listed.
+/// put as that of WideReduction. Channels of other planes are listed; Fold::is_fine_near_zero says whether what
+/// stands at the lower limit must not even show in a weighted sum near 0.
 template <class Fold, class Exact, class I>
 struct DirectReduction {
   using Accumulator = float;
@@ -123,11 +124,13 @@ struct DirectReduction {
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int channels) const {
     fold.results(state, exact.put_results(n, c, channels));
     // Below, what stands at the lower limit could show; a single element at the upper one is above.
-    const double lowest = fold.positions * std::exp2(26.0 - most_exponent);
+    constexpr double clear =
+        Fold::has_weights ? 33.0 : 26.0;  // of x times the limit, which is below 2^7 / rate
+    const double lowest = fold.positions * std::exp2(clear - most_exponent);
     const auto number = [](double value) { return simd::splat<double, N>(value); };
     const Wide& sum = state.of[0].sum;
     auto ordinary = (number(lowest) <= sum) & (sum <= number(std::exp2(most_exponent - 1.0)));
-    if constexpr (Fold::has_weights) {
+    if constexpr (Fold::is_fine_near_zero) {
       const auto weighted = simd::abs(state.of[1].sum);
       ordinary =
           ordinary & ((weighted == number(0.0)) | (number(lowest * most_exponent / fold.rate) <= weighted));

@@ -78,6 +78,7 @@ struct LogSumExpFloatFold : FloatFold<FloatSum<false, false, simd::lanes<float>>
 /// The same of the exponentials as they are. The mark is y as a float, which is what backward starts from.
 struct LogSumExpDirectFold {
   static constexpr bool has_weights = false;
+  static constexpr bool is_fine_near_zero = false;
 
   double rate;  // r log2(e)
   double positions;

@@ -69,8 +69,10 @@ struct SoftFloatFold : FloatFold<FloatSum<false, true, simd::lanes<float>>, I, s
 };
 
 /// The same of the exponentials as they are. The mark is y as a float, which is what backward starts from.
+template <class T>
 struct SoftDirectFold {
   static constexpr bool has_weights = true;
+  static constexpr bool is_fine_near_zero = sizeof(T) == 2;  // 16-bit types have more digits there
   static constexpr double rate = std::numbers::log2e;
 
   double positions;
@@ -197,7 +199,7 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
   template <class I, class X, Scalar T>
   static auto bind(const X& x, const Rows<T>& y, double* planes) {
     return detail::direct_head<I, X>(
-        detail::SoftDirectFold{static_cast<double>(x.positions())},
+        detail::SoftDirectFold<T>{static_cast<double>(x.positions())},
         detail::exponential_head(
             detail::SoftFloatFold<I>{},
             detail::WideReduction<detail::SoftFold<Accumulator<T>, I>, X>{{}, x, y, planes}, false));
