@@ -1,5 +1,5 @@
-// Powers of floats without logarithms: x = 2^e m, and x^p = 2^(p e) m^p, the first from two small tables, which
-// one instruction each looks up, the second from a polynomial, all of them made for one p.
+// Powers of floats without logarithms: x = 2^e m, and x^p = 2^(p e) m^p, the first from tables, the second from
+// a polynomial, all of them made for one p.
 #pragma once
 
 #include "poolhead/core/simd_math.hpp"
@@ -13,9 +13,10 @@ namespace poolhead::inline POOLHEAD_ISA::simd {
 struct PowerSeries {
   static constexpr std::size_t terms = 8;
 
-  // 2^(p e) = of_ones[E % 8] of_eights[E / 8 % 8], E being the exponent field.
+  // 2^(p e) = of_ones[E % 8] of_eights[E / 8 % 8], E being the exponent field; without lookups, of_all[E % 64].
   alignas(32) float of_ones[8];
   alignas(32) float of_eights[8];
+  float of_all[has_lookup ? 1 : 64];
   std::array<float, terms> polynomial;  // of m - 1
   float least, most;                    // least^abs(p) is a normal float
   int squarings = 0;
@@ -24,7 +25,7 @@ struct PowerSeries {
   PowerSeries() = default;
   /// For numbers up to `largest`, at least 1, and as small as there is room for.
   PowerSeries(double p, double largest) {
-    usable = has_lookup && p >= -0.25 && p <= 96.0 && largest < 0x1p60;
+    usable = p >= -0.25 && p <= 96.0 && largest < 0x1p60;
     if (!usable) return;
     double root = p;
     for (; root > 6.0; root /= 2.0) ++squarings;
@@ -38,6 +39,8 @@ struct PowerSeries {
       of_eights[block % 8] =
           block < first ? 0.0F : static_cast<float>(std::exp2(root * lowest_exponent(block)));
     }
+    if constexpr (!has_lookup)
+      for (int i = 0; i < 64; ++i) of_all[i] = of_ones[i % 8] * of_eights[i / 8];
     const double low = lowest_exponent(first);
     least = static_cast<float>(std::exp2(p > 0.0 ? std::max(low, -120.0 / p) : low));
     most = static_cast<float>(std::exp2(lowest_exponent(last + 1)) * (1.0 - 0x1p-24));
@@ -54,8 +57,11 @@ POOLHEAD_INLINE void powers(const PowerSeries& series, Floats<K, N>& x) {
   Floats<K, N> scale, power;
   each<K>([&](auto k) __attribute__((always_inline)) {
     const auto bits = bit_cast<Int>(x[k]);
-    scale[k] =
-        lookup<N>(series.of_ones, bits >> mantissa) * lookup<N>(series.of_eights, bits >> (mantissa + 3));
+    const auto exponent = bits >> mantissa;
+    if constexpr (has_lookup)
+      scale[k] = lookup<N>(series.of_ones, exponent) * lookup<N>(series.of_eights, exponent >> 3);
+    else
+      for (int i = 0; i < N; ++i) scale[k].raw[i] = series.of_all[exponent.raw[i] & 63];
     const auto m =
         bit_cast<float>((bits & splat<Int, N>((1 << mantissa) - 1)) | splat<Int, N>(std::bit_cast<Int>(1.0F)));
     x[k] = m - splat<float, N>(1.0F);

@@ -131,7 +131,7 @@ struct PowerHead {
     };
     if (kind.exponent != 0)
       with_number<4>(kind.exponent, by);
-    else if constexpr (simd::has_lookup)
+    else
       by(std::integral_constant<int, 0>{});
     const SmallProductReduction<Kind, Exponentials, I> wide{kind, positions, exponentials};
     extraordinary.each_run([&](Index from, Index to) {
