@@ -18,6 +18,9 @@ struct Positions {
   }
 };
 
+// select(k, value, otherwise): value in the lanes of vector k that count. or_zero(k, x): x as it has been
+// loaded, 0 in the others; where the load has left 0 in these, nothing is to be done.
+
 /// Every lane of K vectors counts.
 struct EveryLane {
   template <class V>

@@ -61,7 +61,7 @@ POOLHEAD_INLINE void powers(const PowerSeries& series, Floats<K, N>& x) {
     if constexpr (has_lookup)
       scale[k] = lookup<N>(series.of_ones, exponent) * lookup<N>(series.of_eights, exponent >> 3);
     else
-      for (int i = 0; i < N; ++i) scale[k].raw[i] = series.of_all[exponent.raw[i] & 63];
+      scale[k] = lookup<N>(series.of_all, exponent);
     const auto m =
         bit_cast<float>((bits & splat<Int, N>((1 << mantissa) - 1)) | splat<Int, N>(std::bit_cast<Int>(1.0F)));
     x[k] = m - splat<float, N>(1.0F);

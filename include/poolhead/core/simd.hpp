@@ -289,18 +289,19 @@ inline constexpr bool has_lookup = true;
 inline constexpr bool has_lookup = false;
 #endif
 
-/// table[index % 8] for each lane, in one instruction where the machine has_lookup.
-template <int N>
-POOLHEAD_INLINE Vec<float, N> lookup(const float (&table)[8], const Vec<std::int32_t, N>& index) {
+/// table[index % size] for each lane; of 8 numbers in one instruction where the machine has_lookup.
+template <int N, int size>
+POOLHEAD_INLINE Vec<float, N> lookup(const float (&table)[size], const Vec<std::int32_t, N>& index) {
 #if defined(__AVX512F__)
-  if constexpr (N == 16)
+  if constexpr (N == 16 && size == 8)
     return {_mm512_permutexvar_ps((__m512i)index.raw, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
 #endif
 #if defined(__AVX2__)
-  if constexpr (N == 8) return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index.raw)};
+  if constexpr (N == 8 && size == 8)
+    return {_mm256_permutevar8x32_ps(_mm256_loadu_ps(table), (__m256i)index.raw)};
 #endif
   Vec<float, N> out;
-  for (int i = 0; i < N; ++i) out.raw[i] = table[index.raw[i] & 7];
+  for (int i = 0; i < N; ++i) out.raw[i] = table[index.raw[i] & (size - 1)];
   return out;
 }
 

@@ -67,21 +67,43 @@ POOLHEAD_INLINE void add_terms(WideSum<float, N>& to, const simd::Vec<float, N> 
   to.add(wide_total(terms));
 }
 
-/// Fold::results(sums, put), sums: sum 2^(rate x) and, where Fold::has_weights, sum 2^(rate x) x, in double;
-/// put as that of WideReduction. Channels of other planes are listed; Fold::is_fine_near_zero says whether what
-/// stands at the lower limit must not even show in a weighted sum near 0.
-template <class Fold, class Exact, class I>
-struct DirectReduction {
+/// What reductions of floats by sums share; Short are those of a short plane. A pool adds accumulate and
+/// finish.
+template <class Sum, class Short, class I>
+struct SumReduction {
   using Accumulator = float;
   using PositionLane = I;
   static constexpr bool is_light = true;
   static constexpr bool any_order = true;
   static constexpr int N = simd::lanes<float>;
-  static constexpr int count = Fold::has_weights ? 2 : 1;
+  using V = simd::Vec<float, N>;
+  using Wide = simd::Doubles<N>;
+  using State = Sum;
+  using ShortState = Short;
+
+  template <class Lanes>
+  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
+    return State::zero();
+  }
+  template <class Lanes>
+  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
+    return ShortState::zero();
+  }
+  template <class S>
+  POOLHEAD_INLINE S merge(S a, const S& b) const {
+    a.add(b);
+    return a;
+  }
+};
+
+/// Fold::results(sums, put), sums: sum 2^(rate x) and, where Fold::has_weights, sum 2^(rate x) x, in double;
+/// put as that of WideReduction. Channels of other planes are listed; Fold::is_fine_near_zero says whether what
+/// stands at the lower limit must not even show in a weighted sum near 0.
+template <class Fold, class Exact, class I, int count = Fold::has_weights ? 2 : 1, int N = simd::lanes<float>>
+struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<ShortSum<N>, count>, I> {
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
   using State = SumsOf<WideSum<float, N>, count>;
-  using ShortState = SumsOf<ShortSum<N>, count>;
   static constexpr double most_exponent = 120.0;
 
   Fold fold;
@@ -92,14 +114,6 @@ struct DirectReduction {
       simd::splat<float, N>(static_cast<float>(fold.rate - static_cast<double>(static_cast<float>(fold.rate))));
   V limit = simd::splat<float, N>(static_cast<float>(most_exponent / fold.rate));
 
-  template <class Lanes>
-  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
-    return State::zero();
-  }
-  template <class Lanes>
-  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
-    return ShortState::zero();
-  }
   template <class S, int K, class Valid>
   POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
     V near[K], term[K];
@@ -116,16 +130,11 @@ struct DirectReduction {
       add_terms(state.of[1], term);
     }
   }
-  template <class S>
-  POOLHEAD_INLINE S merge(S a, const S& b) const {
-    a.add(b);
-    return a;
-  }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int channels) const {
     fold.results(state, exact.put_results(n, c, channels));
     // Below, what stands at the lower limit could show; a single element at the upper one is above.
-    constexpr double clear =
-        Fold::has_weights ? 33.0 : 26.0;  // of x times the limit, which is below 2^7 / rate
+    // What is weighted is up to 120 / rate times as far from 0 there.
+    constexpr double clear = Fold::has_weights ? 33.0 : 26.0;
     const double lowest = fold.positions * std::exp2(clear - most_exponent);
     const auto number = [](double value) { return simd::splat<double, N>(value); };
     const Wide& sum = state.of[0].sum;
@@ -153,7 +162,8 @@ struct DirectHead {
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     if (others.precise) return others.reduce_block(x, n, c, end);
     ChannelList extraordinary{workspace<DirectHead, Index>(end - c)};
-    reduce(DirectReduction<Fold, decltype(others.exact), I>{fold, others.exact, &extraordinary}, x, n, c, end);
+    reduce(DirectReduction<Fold, decltype(others.exact), I>{{}, fold, others.exact, &extraordinary}, x, n, c,
+           end);
     extraordinary.each_run([&](Index from, Index to) { others.reduce_block(x, n, from, to); });
   }
 };

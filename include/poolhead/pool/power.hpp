@@ -125,9 +125,10 @@ struct PowerHead {
     using Exact = decltype(exponentials.exact);
     ChannelList extraordinary{workspace<PowerHead, Index>(end - c)};
     const auto by = [&](auto exponent) {
-      reduce(ProductReduction<exponent, Kind, Exact, I>{kind, positions, exponentials.exact, &extraordinary,
-                                                        series},
-             x, n, c, end);
+      reduce(
+          ProductReduction<exponent, Kind, Exact, I>{
+              {}, kind, positions, exponentials.exact, &extraordinary, series},
+          x, n, c, end);
     };
     if (kind.exponent != 0)
       with_number<4>(kind.exponent, by);

@@ -58,14 +58,9 @@ POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int expon
 
 /// Sums of powers of floats: of products for exponent = 1, 2, 3, 4, by the series for 0. Channels whose powers
 /// leave the range of floats, or may have lost something at its lower end, are listed.
-template <int exponent, class Kind, class Exact, class I>
-struct ProductReduction {
-  using Accumulator = float;
-  using PositionLane = I;
-  static constexpr bool is_light = true;
-  static constexpr bool any_order = true;
+template <int exponent, class Kind, class Exact, class I, int N = simd::lanes<float>>
+struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
   static constexpr bool by_series = exponent == 0;
-  static constexpr int N = simd::lanes<float>;
   // Its power is the smallest normal number: below, products take many times as long on some machines, and add
   // nothing to the sum of an ordinary plane.
   static constexpr float smallest = exponent == 1   ? 0.0F
@@ -75,7 +70,6 @@ struct ProductReduction {
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
   using State = WideSum<float, N>;
-  using ShortState = ShortSum<N>;
 
   Kind kind;
   double positions;
@@ -86,14 +80,6 @@ struct ProductReduction {
   double lowest_sum = lowest();
   double highest_sum = highest();
 
-  template <class Lanes>
-  POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
-    return State::zero();
-  }
-  template <class Lanes>
-  POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
-    return ShortState::zero();
-  }
   template <class S, int K, class Valid>
   POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
     V power[K];
@@ -106,11 +92,6 @@ struct ProductReduction {
     unroll<K>([&](auto k)
                   __attribute__((always_inline)) { power[k] = valid.select(k, power[k], simd::zero<V>()); });
     add_terms(state, power);
-  }
-  template <class S>
-  POOLHEAD_INLINE S merge(S a, const S& b) const {
-    a.add(b);
-    return a;
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     auto total = state.sum;
