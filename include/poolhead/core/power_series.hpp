@@ -2,7 +2,7 @@
 // a polynomial, all of them made for one p.
 #pragma once
 
-#include "poolhead/core/simd_math.hpp"
+#include "poolhead/core/simd_short.hpp"
 
 #include <algorithm>
 

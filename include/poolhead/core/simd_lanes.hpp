@@ -1,7 +1,7 @@
 // Lanes that change places.
 #pragma once
 
-#include "poolhead/core/simd.hpp"
+#include "poolhead/core/simd_functions.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA::simd {
 

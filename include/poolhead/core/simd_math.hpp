@@ -2,7 +2,7 @@
 // functions' Taylor series, cut where the type no longer sees the next term.
 #pragma once
 
-#include "poolhead/core/simd.hpp"
+#include "poolhead/core/simd_functions.hpp"
 
 #include <array>
 #include <bit>
@@ -75,86 +75,6 @@ constexpr A power_of_2(int exponent) {
 template <class A>
 inline constexpr A shifter = A(1.5) * power_of_2<A>(Format<A>::mantissa);
 
-/// The polynomial of so many terms that agrees with f at Chebyshev's points of [low, high]: all but the best
-/// there is, and shorter than Taylor's.
-template <class A, std::size_t Terms, class F>
-constexpr std::array<A, Terms> chebyshev_polynomial(double low, double high, const F& f) {
-  // cos((2 k + 1) pi / (2 Terms)) by its Taylor series.
-  const auto cosine = [](double x) {
-    double sum = 1.0;
-    double term = 1.0;
-    for (int k = 1; k < 20; ++k) sum += term *= -x * x / static_cast<double>((2 * k - 1) * (2 * k));
-    return sum;
-  };
-  double points[Terms], newton[Terms];
-  for (std::size_t k = 0; k < Terms; ++k) {
-    const double angle = static_cast<double>(2 * k + 1) * std::numbers::pi / static_cast<double>(2 * Terms);
-    points[k] = (low + high) / 2.0 + (high - low) / 2.0 * cosine(angle);
-    newton[k] = f(points[k]);
-  }
-  for (std::size_t order = 1; order < Terms; ++order)
-    for (std::size_t k = Terms - 1; k >= order; --k)
-      newton[k] = (newton[k] - newton[k - 1]) / (points[k] - points[k - order]);
-  double sum[Terms]{};
-  for (std::size_t k = Terms; k-- > 0;) {
-    for (std::size_t i = Terms - 1; i > 0; --i) sum[i] = sum[i - 1] - sum[i] * points[k];
-    sum[0] = newton[k] - sum[0] * points[k];
-  }
-  std::array<A, Terms> coefficients{};
-  for (std::size_t i = 0; i < Terms; ++i) coefficients[i] = static_cast<A>(sum[i]);
-  return coefficients;
-}
-
-constexpr double exp2_of_small(double f) {
-  double sum = 1.0;
-  double term = 1.0;
-  for (int k = 1; k < 24; ++k) sum += term *= f * std::numbers::ln2 / k;
-  return sum;
-}
-
-/// 2^f for f in [-range, range].
-template <class A, std::size_t Terms>
-constexpr auto exp2_polynomial(double range) {
-  return chebyshev_polynomial<A, Terms>(-range, range, exp2_of_small);
-}
-
-/// 2^x = 2^(i / 8) 2^f with whole i, or of whole x alone: i % 8 from a table where the machine has lookups, f
-/// from a polynomial.
-struct ShortExp2 {
-  static constexpr int bits = has_lookup ? 3 : 0;
-  static constexpr int shift = Format<float>::mantissa - bits;
-  static constexpr std::size_t terms = has_lookup ? 4 : 7;
-
-  std::array<float, terms> polynomial = exp2_polynomial<float, terms>(0.5 / (1 << bits));
-  alignas(32) float table[8];  // 2^(i / 8), less what adding i << shift to its bits adds below the exponent
-
-  constexpr ShortExp2() : table() {
-    for (int i = 0; i < 8; ++i) {
-      const auto power = std::bit_cast<std::int32_t>(static_cast<float>(exp2_of_small(i / 8.0)));
-      table[i] = std::bit_cast<float>(power - (i << shift));
-    }
-  }
-};
-inline constexpr ShortExp2 short_exp2;
-
-/// (2^f - 1) / f for f in [-1/2, 1/2].
-inline constexpr auto short_exp2_slope = chebyshev_polynomial<float, 6>(-0.5, 0.5, [](double f) {
-  double sum = std::numbers::ln2;
-  double term = std::numbers::ln2;
-  for (int k = 2; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
-  return sum;
-});
-
-/// log2((1 + s) / (1 - s)) / s as a function of z = s^2, where the quotient is in [sqrt(1/2), sqrt(2)).
-template <class A, std::size_t Terms>
-inline constexpr auto log2_polynomial = chebyshev_polynomial<A, Terms>(0.0, 0.02945, [](double z) {
-  double sum = 0.0;
-  double power = 2.0 * std::numbers::log2e;
-  for (int k = 0; k < 14; ++k, power *= z) sum += power / (2 * k + 1);
-  return sum;
-});
-inline constexpr auto short_log2 = log2_polynomial<float, 4>;
-
 }  // namespace detail
 
 /// A logarithm to base 2 as exponent + fraction, so that the difference of two keeps its low bits. exponent is
@@ -183,107 +103,6 @@ template <class A, int N>
 struct Exp2 {
   Vec<A, N> power, less_one;
 };
-
-// The short functions are for floats alone, for the arguments that they name (others give any number), and for
-// K vectors at a time, step by step: in each step, none waits for another.
-
-template <int K, int N>
-using Floats = Vec<float, N>[K];
-
-/// f(k) for k = 0 .. K - 1.
-template <int K, class F>
-POOLHEAD_INLINE void each(const F& f) {
-  poolhead::detail::unroll<K>(f);
-}
-
-namespace detail {
-/// sum = c[0] + x (c[1] + x (c[2] + ...)).
-template <int K, int N, std::size_t Size>
-POOLHEAD_INLINE void polynomials(const Floats<K, N>& x, const std::array<float, Size>& c, Floats<K, N>& sum) {
-  each<K>([&](auto k) __attribute__((always_inline)) { sum[k] = splat<float, N>(c[Size - 1]); });
-  [&]<std::size_t... I>(std::index_sequence<I...>) __attribute__((always_inline)) {
-    (each<K>([&](auto k) __attribute__((always_inline)) {
-       sum[k] = multiply_add(sum[k], x[k], splat<float, N>(c[Size - 2 - I]));
-     }),
-     ...);
-  }
-  (std::make_index_sequence<Size - 1>{});
-}
-}  // namespace detail
-
-/// x becomes 2^(rate x), rate x in -126 .. 126; or of (rate + rest) x, rest being what the rate is short of.
-template <int K, int N, class... Rest>
-POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x, const Rest&... rest) {
-  using Int = std::int32_t;
-  using Exp2 = detail::ShortExp2;
-  const auto shifter = splat<float, N>(detail::shifter<float> / (1 << Exp2::bits));
-  Floats<K, N> shifted, power;
-  each<K>([&](auto k) __attribute__((always_inline)) { shifted[k] = multiply_add(rate, x[k], shifter); });
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    auto f = multiply_add(rate, x[k], shifter - shifted[k]);
-    ((f = multiply_add(rest, x[k], f)), ...);
-    x[k] = f;
-  });
-  detail::polynomials<K, N>(x, detail::short_exp2.polynomial, power);
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    const auto whole = bit_cast<Int>(shifted[k]);
-    const auto raise = whole << Exp2::shift;
-    if constexpr (has_lookup)
-      x[k] = power[k] * bit_cast<float>(bit_cast<Int>(lookup<N>(detail::short_exp2.table, whole)) + raise);
-    else
-      x[k] = bit_cast<float>(bit_cast<Int>(power[k]) + raise);
-  });
-}
-
-/// x becomes 2^x, and less_one 2^x - 1, x in -126 .. 126.
-template <int K, int N>
-POOLHEAD_INLINE void short_exp2_less_one(Floats<K, N>& x, Floats<K, N>& less_one) {
-  using Int = std::int32_t;
-  const auto shifter = splat<float, N>(detail::shifter<float>);
-  const auto one = splat<float, N>(1.0F);
-  Floats<K, N> scale, slope;
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    const auto shifted = x[k] + shifter;
-    x[k] = x[k] - (shifted - shifter);
-    scale[k] =
-        bit_cast<float>((bit_cast<Int>(shifted) << detail::Format<float>::mantissa) + bit_cast<Int>(one));
-  });
-  detail::polynomials<K, N>(x, detail::short_exp2_slope, slope);
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    const auto rest = x[k] * slope[k];
-    x[k] = multiply_add(scale[k], rest, scale[k]);
-    less_one[k] = multiply_add(scale[k], rest, scale[k] - one);
-  });
-}
-
-/// Takes normal numbers above 0 apart: x = 2^exponent (1 + less_one) in [sqrt(1/2), sqrt(2)). 0 is taken for
-/// 2^-127.
-template <int N>
-POOLHEAD_INLINE void split_float(const Vec<float, N>& x, Vec<float, N>& exponent, Vec<float, N>& less_one) {
-  using Int = std::int32_t;
-  constexpr auto bits_of = [](float value) { return std::bit_cast<Int>(value); };
-  constexpr float sqrt_half = static_cast<float>(std::numbers::sqrt2 / 2.0);
-  constexpr float whole = detail::power_of_2<float>(23);
-  const auto ints = [](Int value) { return splat<Int, N>(value); };
-  const auto shifted = bit_cast<Int>(x) + ints(bits_of(1.0F) - bits_of(sqrt_half));
-  exponent = bit_cast<float>((shifted >> 23) | ints(bits_of(whole))) - splat<float, N>(whole + 127.0F);
-  const auto mantissa = bit_cast<float>((shifted & ints((1 << 23) - 1)) + ints(bits_of(sqrt_half)));
-  less_one = mantissa - splat<float, N>(1.0F);
-}
-
-/// less_one becomes exponent + log2(1 + less_one), as split_float gives them.
-template <int K, int N>
-POOLHEAD_INLINE void short_log2(const Floats<K, N>& exponent, Floats<K, N>& less_one) {
-  Floats<K, N> square, series;
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    less_one[k] = less_one[k] / (less_one[k] + splat<float, N>(2.0F));
-    square[k] = less_one[k] * less_one[k];
-  });
-  detail::polynomials<K, N>(square, detail::short_log2, series);
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    less_one[k] = multiply_add(less_one[k], series[k], exponent[k]);
-  });
-}
 
 /// 2^x for results that are normal numbers: 0 below 2^(1 - bias), infinity above 2^bias. NaN stays NaN.
 template <class A, int N>
@@ -338,37 +157,6 @@ POOLHEAD_INLINE Log2<A, N> log2(const Vec<A, N>& x, const Vec<A, N>& less_one) {
 template <class A, int N>
 POOLHEAD_INLINE Log2<A, N> log2(const Vec<A, N>& x) {
   return log2(x, x - splat<A, N>(A(1)));
-}
-
-// Of doubles, to 2^-35, which floats cannot tell from the whole.
-
-/// log2(x) for normal x above 0.
-template <int N>
-POOLHEAD_INLINE Doubles<N> short_log2(const Doubles<N>& x) {
-  using Int = std::int64_t;
-  constexpr int mantissa = detail::Format<double>::mantissa;
-  constexpr auto bits_of = [](double value) { return std::bit_cast<Int>(value); };
-  constexpr double sqrt_half = std::numbers::sqrt2 / 2.0;
-  constexpr double whole = detail::power_of_2<double>(mantissa);
-  const auto number = [](double value) { return splat<double, N>(value); };
-  const auto ints = [](Int value) { return splat<Int, N>(value); };
-  const auto bits = bit_cast<Int>(x) + ints(bits_of(1.0) - bits_of(sqrt_half));
-  const auto exponent = bit_cast<double>((bits >> mantissa) | ints(bits_of(whole))) -
-                        number(whole + detail::Format<double>::bias);
-  const auto m = bit_cast<double>((bits & ints((Int{1} << mantissa) - 1)) + ints(bits_of(sqrt_half)));
-  const auto s = (m - number(1.0)) / (m + number(1.0));
-  return multiply_add(s, detail::polynomial(s * s, detail::log2_polynomial<double, 5>), exponent);
-}
-
-/// 2^x, x in -1022 .. 1022.
-template <int N>
-POOLHEAD_INLINE Doubles<N> short_exp2(const Doubles<N>& x) {
-  using Int = std::int64_t;
-  const auto shifter = splat<double, N>(detail::shifter<double>);
-  const auto shifted = x + shifter;
-  static constexpr auto series = detail::exp2_polynomial<double, 8>(0.5);
-  const auto power = detail::polynomial(x - (shifted - shifter), series);
-  return bit_cast<double>(bit_cast<Int>(power) + (bit_cast<Int>(shifted) << detail::Format<double>::mantissa));
 }
 
 /// 2^x over the whole range of double, denormal results and infinity included.

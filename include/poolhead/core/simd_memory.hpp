@@ -2,7 +2,7 @@
 // nearest even on store. Pointers need no alignment.
 #pragma once
 
-#include "poolhead/core/simd.hpp"
+#include "poolhead/core/simd_functions.hpp"
 
 #include <algorithm>
 #include <cstring>

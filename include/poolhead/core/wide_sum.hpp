@@ -1,7 +1,7 @@
 // Sums that lose nothing that a mean could show.
 #pragma once
 
-#include "poolhead/core/simd.hpp"
+#include "poolhead/core/simd_functions.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {

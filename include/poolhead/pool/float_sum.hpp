@@ -4,6 +4,7 @@
 // found out and summed again in the way of pool/exponential.hpp, which knows no exceptions.
 #pragma once
 
+#include "poolhead/core/simd_short.hpp"
 #include "poolhead/pool/exponential.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
