@@ -86,7 +86,7 @@ TEST_CASE("an exception in any part reaches the caller after every part has ende
   for (Index bad = 0; bad < 3; ++bad) {
     CAPTURE(bad);
     std::atomic<int> ended = 0;
-    const auto body = [&](Index part, Index, Index) {
+    const auto body = [&](Index, Index part, Index) {
       ++ended;
       if (part == bad) throw std::runtime_error("this part");
     };
@@ -133,6 +133,69 @@ TEST_CASE("a worker of one pool may use another pool", "[device]") {
   });
   done.Wait();
   CHECK(visited == 8);
+}
+
+TEST_CASE("a loop does not wait for workers that are busy with something else", "[device]") {
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  Eigen::Notification go_on;
+  Eigen::Barrier busy(2);
+  Eigen::Barrier done(2);
+  for (int worker = 0; worker < 2; ++worker) {
+    pool.Schedule([&] {
+      busy.Notify();
+      go_on.Wait();
+      done.Notify();
+    });
+  }
+  busy.Wait();
+  for (int run = 0; run < 3; ++run) CHECK(visits(device, 100, much) == std::vector<int>(100, 1));
+  go_on.Notify();
+  done.Wait();
+  // Who comes too late for those has nothing to do with what follows, or helps.
+  for (int run = 0; run < 50; ++run) CHECK(visits(device, 100, much) == std::vector<int>(100, 1));
+}
+
+TEST_CASE("a loop in a part of another one, on the same pool or on one of its own", "[device]") {
+  Eigen::ThreadPool pool(3);
+  const Eigen::ThreadPoolDevice device(&pool, 3);
+  for (int run = 0; run < 20; ++run) {
+    std::atomic<int> right = 0;
+    ph::detail::parallel_for(device, 6, much, [&](Index begin, Index end) {
+      Eigen::ThreadPool own(2);
+      for (Index i = begin; i < end; ++i) {
+        right += visits(device, 9, much) == std::vector<int>(9, 1);
+        right += visits(Eigen::ThreadPoolDevice(&own, 2), 9, much) == std::vector<int>(9, 1);
+      }
+    });
+    CHECK(right == 12);
+  }
+}
+
+TEST_CASE("a thread and its pool may end while workers are on their way to it", "[device]") {
+  for (int run = 0; run < 50; ++run) {
+    Eigen::ThreadPool pool(4);
+    const Eigen::ThreadPoolDevice device(&pool, 4);
+    std::vector<int> seen;
+    std::thread([&] { seen = visits(device, 4, much); }).join();
+    CHECK(seen == std::vector<int>(4, 1));
+  }
+}
+
+TEST_CASE("parts are a member's own while it works on them", "[device]") {
+  Eigen::ThreadPool pool(4);
+  const Eigen::ThreadPoolDevice device(&pool, 4);
+  for (int run = 0; run < 20; ++run) {
+    std::vector<std::atomic<int>> working(4);
+    std::atomic<bool> alone = true;
+    ph::detail::parallel_parts(device, 4, 1000, [&](Index thread, Index, Index) {
+      std::atomic<int>& own = working[static_cast<std::size_t>(thread)];
+      if (++own != 1) alone = false;
+      std::this_thread::yield();
+      --own;
+    });
+    CHECK(alone);
+  }
 }
 
 TEST_CASE("many user threads may share one pool", "[device]") {

@@ -1,14 +1,12 @@
 // Devices are Eigen's: DefaultDevice runs on the caller's thread, ThreadPoolDevice on the caller's pool.
 #pragma once
 
-#include "poolhead/core/error.hpp"
+#include "poolhead/core/team.hpp"
 
 #include <unsupported/Eigen/CXX11/Tensor>
 
 #include <algorithm>
 #include <concepts>
-#include <exception>
-#include <latch>
 
 namespace poolhead::inline POOLHEAD_ISA {
 
@@ -25,9 +23,9 @@ concept Device = std::same_as<D, Eigen::DefaultDevice> || PoolDevice<D>;
 
 namespace detail {
 
-/// The least memory traffic worth a thread of its own: some 20 us at memory speed, several times the cost of
-/// waking a worker.
-inline constexpr double bytes_per_thread = 512.0 * 1024.0;
+/// The least memory traffic worth a thread of its own: some 10 to 20 us at memory speed, what waking a worker
+/// costs.
+inline constexpr double bytes_per_thread = 1024.0 * 1024.0;
 
 /// How many threads share count items that touch bytes_per_item each. One when called from a worker of the
 /// same pool, which may not block on its own pool.
@@ -43,52 +41,27 @@ Index thread_count(const D& device, Index count, double bytes_per_item) {
   }
 }
 
-/// Calls body(thread, begin, end) on `threads` static, contiguous parts of 0..count-1, the first on this
-/// thread. Returns when all are done; the first part's exception, if any, is thrown here. What body writes may
-/// depend on the item alone, never on `thread` or on where a part ends: results are then the same bits for
-/// every number of threads.
+/// Calls body(thread, begin, end) on contiguous parts of 0..count-1, shared by `threads` threads, of which the
+/// caller's is 0; a thread has several parts, one after another. Returns when all are done; an exception is
+/// thrown here then. What body writes may depend on the item alone, never on `thread` or on where a part ends:
+/// results are then the same bits for every number of threads.
 template <Device D, class Body>
 void parallel_parts(const D& device, Index threads, Index count, const Body& body) {
-  if (threads <= 1) {
-    if (count > 0) body(Index{0}, Index{0}, count);
-    return;
-  }
   if constexpr (PoolDevice<D>) {
-    struct Shared {
-      const Body& body;
-      Index threads;
-      Index count;
-      std::latch pending;
-      std::exception_ptr error{};
-      std::atomic_flag failed{};
-
-      void run(Index thread) {
-#if defined(__cpp_exceptions)
-        try {
-          body(thread, count * thread / threads, count * (thread + 1) / threads);
-        } catch (...) {
-          if (!failed.test_and_set()) error = std::current_exception();
-        }
-#else
-        body(thread, count * thread / threads, count * (thread + 1) / threads);
-#endif
-        pending.count_down();
-      }
-    };
-    Shared shared{body, threads, count, std::latch(threads)};
-    // Two words of capture fit std::function's own buffer: scheduling allocates nothing here.
-    for (Index thread = 1; thread < threads; ++thread) {
-      device.getPool()->Schedule([&shared, thread] { shared.run(thread); });
+    if (threads > 1) {
+      constexpr Index parts_per_thread = 4;
+      const Index parts = std::min(count, threads * parts_per_thread);
+      auto& pool = *device.getPool();
+      Teams::free_for(&pool).run(pool, threads, parts, [&](Index thread, Index part) {
+        body(thread, count * part / parts, count * (part + 1) / parts);
+      });
+      return;
     }
-    shared.run(0);
-    shared.pending.wait();
-#if defined(__cpp_exceptions)
-    if (shared.error) std::rethrow_exception(shared.error);
-#endif
   }
+  if (count > 0) body(Index{0}, Index{0}, count);
 }
 
-/// Calls body(begin, end) on static parts of 0..count-1; the number of threads follows from the bytes touched.
+/// Calls body(begin, end) on parts of 0..count-1; the number of threads follows from the bytes touched.
 template <Device D, class Body>
 void parallel_for(const D& device, Index count, double bytes_per_item, const Body& body) {
   parallel_parts(device, thread_count(device, count, bytes_per_item), count,
