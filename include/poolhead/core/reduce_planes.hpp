@@ -16,22 +16,16 @@ inline constexpr bool is_light = requires {
   requires R::is_light;
 };
 
-/// From here on, planes take turns: memory answers several streams faster than one. What is read of each at a
-/// time is whole groups of four vectors, so that no sum depends on it.
-inline constexpr Index long_plane = 1024;
-template <class A>
-inline constexpr Index plane_step = 16 * simd::lanes<A>;
-
-/// Folds the consecutive positions begin .. end - 1 of one plane, NCHW.
+/// Folds a plane of `positions`, NCHW.
 template <bool masked, class R, class T>
-POOLHEAD_INLINE void reduce_run(const R& reduction, typename R::State& state, const T* plane, Index begin,
-                                Index end, const simd::FirstLanes<typename R::Accumulator>& last,
-                                const unsigned char* mask) {
+POOLHEAD_INLINE void reduce_plane(const R& reduction, typename R::State& state, const T* plane, Index positions,
+                                  const simd::FirstLanes<typename R::Accumulator>& last,
+                                  const unsigned char* mask) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   constexpr int N = simd::lanes<A>;
   walk_plane<masked, A>(
-      plane, begin, end, last,
+      plane, positions, last,
       mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
         const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
         reduction.accumulate(state, x, at, valid);
@@ -62,20 +56,19 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, cons
   });
 }
 
-/// states[i] = what fold(state, plane, begin, end) makes of plane c + i of sample n, i < count <= N, NCHW,
-/// `step` positions at a time in each of them; identity(lane, c) is the state of a plane before.
+/// states[i] = what fold(state, plane) makes of plane c + i of sample n, i < count <= N, NCHW; identity(c) is
+/// the state of a plane before. (Planes in turns, a few lines of each, take twice as long where they are in no
+/// cache.)
 template <int N, class X, class State, class Identity, class Fold>
-POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, Index step, State (&states)[N],
+POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, State (&states)[N],
                                  const Identity& identity, const Fold& fold) {
   const Index positions = x.positions();
   const auto* const planes = x.sample(n) + c * positions;
-  for (Index begin = 0; begin < positions; begin += step) {
-    for (int i = 0; i < N; ++i) {
-      // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
-      State state = begin == 0 ? identity(c + std::min(i, count - 1)) : states[i];
-      if (i < count) fold(state, planes + i * positions, begin, std::min(begin + step, positions));
-      states[i] = state;  // until here in registers
-    }
+  for (int i = 0; i < N; ++i) {
+    // Beyond the last channel stand identities of it, so that all lanes hold a channel's parameters.
+    State state = identity(c + std::min(i, count - 1));
+    if (i < count) fold(state, planes + i * positions);
+    states[i] = state;  // until here in registers
   }
 }
 
@@ -104,10 +97,10 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
     with_number<most>(
         static_cast<int>(number), [&](auto parts) __attribute__((always_inline)) {
           fold_planes(
-              x, n, c, count, positions, states,
+              x, n, c, count, states,
               [&](Index own)
                   __attribute__((always_inline)) { return short_identity(reduction, Lane{}, n, own); },
-              [&](auto& state, const auto* plane, Index, Index)
+              [&](auto& state, const auto* plane)
                   __attribute__((always_inline)) { part(parts, state, plane); });
         });
     finish(states);
@@ -124,8 +117,7 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
           return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
       }
       fold_planes(
-          x, n, c, count, positions, states,
-          identity, [&](auto& state, const auto* plane, Index, Index) __attribute__((always_inline)) {
+          x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
             part(std::integral_constant<int, 0>{}, state, plane);
           });
       return finish(states);
@@ -140,9 +132,8 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
   }
   const unsigned char* const mask = mask_row(x, n);
   fold_planes(
-      x, n, c, count, positions < long_plane ? positions : plane_step<A>, states,
-      identity, [&](auto& state, const auto* plane, Index begin, Index end) __attribute__((always_inline)) {
-        reduce_run<is_masked<X>>(reduction, state, plane, begin, end, last, mask);
+      x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+        reduce_plane<is_masked<X>>(reduction, state, plane, positions, last, mask);
       });
   finish(states);
 }

@@ -13,16 +13,15 @@ simd::FirstLanes<A> last_lanes(Index size) {
   return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
 }
 
-/// f(vectors, position of the first lane, valid) for the consecutive positions begin .. end - 1 of one plane,
-/// NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. mask: the sample's,
-/// or null.
+/// f(vectors, position of the first lane, valid) for the `size` positions of one plane, NCHW: four vectors at a
+/// time, then the rest, the very last vector in its `last` lanes. mask: the sample's, or null.
 template <bool masked, class A, class T, class F>
-POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const simd::FirstLanes<A>& last_vector,
+POOLHEAD_INLINE void walk_plane(const T* plane, Index size, const simd::FirstLanes<A>& last_vector,
                                 const unsigned char* mask, const F& f) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
-  Index s = begin;
-  for (; s + 4 * N <= end; s += 4 * N) {
+  Index s = 0;
+  for (; s + 4 * N <= size; s += 4 * N) {
     const V group[4] = {simd::load<A>(plane + s), simd::load<A>(plane + s + N),
                         simd::load<A>(plane + s + 2 * N), simd::load<A>(plane + s + 3 * N)};
     if constexpr (masked)
@@ -32,8 +31,8 @@ POOLHEAD_INLINE void walk_plane(const T* plane, Index begin, Index end, const si
     else
       f(group, s, EveryLane{});
   }
-  if (s == end) return;
-  const Index rest = end - s;
+  if (s == size) return;
+  const Index rest = size - s;
   const auto last = [&](auto count) __attribute__((always_inline)) {
     // All vectors but the last are whole.
     constexpr int K = count;
