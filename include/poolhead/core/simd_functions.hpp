@@ -123,8 +123,14 @@ POOLHEAD_INLINE Mask<T, N> unordered(const Vec<T, N>& a, const Vec<T, N>& b) {
     return {unordered(a.lo, b.lo), unordered(a.hi, b.hi)};
   } else {
     [[maybe_unused]] constexpr std::size_t bytes = N * sizeof(T);
-#if defined(__AVX__)
     using Raw = typename Mask<T, N>::Raw;
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+    if constexpr (bytes == 64 && std::is_same_v<T, float>)
+      return {(Raw)_mm512_movm_epi32(_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_UNORD_Q))};
+    if constexpr (bytes == 64 && std::is_same_v<T, double>)
+      return {(Raw)_mm512_movm_epi64(_mm512_cmp_pd_mask(a.raw, b.raw, _CMP_UNORD_Q))};
+#endif
+#if defined(__AVX__)
     if constexpr (bytes == 32 && std::is_same_v<T, float>)
       return {(Raw)_mm256_cmp_ps(a.raw, b.raw, _CMP_UNORD_Q)};
     if constexpr (bytes == 32 && std::is_same_v<T, double>)

@@ -22,44 +22,35 @@ struct MaxPlace {
   }
 };
 
-/// Of N planes of not many vectors each (number of them, where that is not 0): the first position of plane i
-/// that holds value i. It is there, for all i < count.
-template <int number, class A, class T>
+/// Of N planes of not many vectors each: the first position of plane i that holds value i. It is there, for all
+/// i < count.
+template <class A, class T>
 POOLHEAD_INLINE void find_short_places(const T* planes, Index positions, int count,
                                        const simd::FirstLanes<A>& last, const A* values,
                                        MaxPlace<simd::IntOf<A>, simd::lanes<A>>* places) {
   using I = simd::IntOf<A>;
   constexpr int N = simd::lanes<A>;
-  using Place = MaxPlace<I, N>;
   for (int i = 0; i < N; ++i) {
-    Place place{simd::splat<I, N>(std::numeric_limits<I>::max())};
+    MaxPlace<I, N> place{simd::splat<I, N>(std::numeric_limits<I>::max())};
     const T* const plane = planes + std::min(i, count - 1) * positions;
     const auto value = simd::splat<A, N>(values[i]);
     // From behind, so that the first remains. What stands beyond the plane stands behind what is looked for.
     const auto look_at = [&](const auto& x, const auto& at) __attribute__((always_inline)) {
       place.at = simd::select(x == value, at, place.at);
     };
-    if constexpr (number > 0) {
-      unroll<number>([&](auto k) __attribute__((always_inline)) {
-        constexpr int v = number - 1 - k;
-        const T* const from = plane + v * N;
-        look_at(k == 0 ? simd::load_first<A>(from, last) : simd::load<A>(from), simd::iota<I, N>(v * N));
+    Index s = (positions - 1) / N * N;
+    auto at = simd::iota<I, N>(static_cast<I>(s));
+    look_at(simd::load_first<A>(plane + s, last), at);
+    const auto step_back = [&](auto vectors) __attribute__((always_inline)) {
+      s -= vectors * N;
+      at = at - simd::splat<I, N>(static_cast<I>(vectors * N));
+      unroll<vectors>([&](auto k) __attribute__((always_inline)) {
+        constexpr int v = vectors - 1 - k;
+        look_at(simd::load<A>(plane + s + v * N), at + simd::splat<I, N>(static_cast<I>(v * N)));
       });
-    } else {
-      Index s = (positions - 1) / N * N;
-      auto at = simd::iota<I, N>(static_cast<I>(s));
-      look_at(simd::load_first<A>(plane + s, last), at);
-      const auto step_back = [&](auto vectors) __attribute__((always_inline)) {
-        s -= vectors * N;
-        at = at - simd::splat<I, N>(static_cast<I>(vectors * N));
-        unroll<vectors>([&](auto k) __attribute__((always_inline)) {
-          constexpr int v = vectors - 1 - k;
-          look_at(simd::load<A>(plane + s + v * N), at + simd::splat<I, N>(static_cast<I>(v * N)));
-        });
-      };
-      while (s >= 4 * N) step_back(std::integral_constant<int, 4>{});
-      while (s > 0) step_back(std::integral_constant<int, 1>{});
-    }
+    };
+    while (s >= 4 * N) step_back(std::integral_constant<int, 4>{});
+    while (s > 0) step_back(std::integral_constant<int, 1>{});
     places[i] = place;
   }
 }
@@ -142,14 +133,7 @@ POOLHEAD_INLINE simd::Vec<Index, N> find_places(const T* planes, Index positions
   simd::store(values, value);
   if (vectors <= 128) {
     MaxPlace<simd::IntOf<A>, N> found[N];
-    const auto find = [&](auto number) __attribute__((always_inline)) {
-      find_short_places<number, A>(planes, positions, count, last_lanes<A>(positions), values, found);
-    };
-    if (sizeof(T) > 2 && vectors <= most_short_vectors) {
-      if constexpr (sizeof(T) > 2) with_number<most_short_vectors>(static_cast<int>(vectors), find);
-    } else {
-      find(std::integral_constant<int, 0>{});
-    }
+    find_short_places<A>(planes, positions, count, last_lanes<A>(positions), values, found);
     const auto earlier = [](const auto& a, const auto& b) __attribute__((always_inline)) {
       return MaxPlace<simd::IntOf<A>, N>::earlier(a, b);
     };

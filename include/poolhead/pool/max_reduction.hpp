@@ -74,8 +74,8 @@ struct MaxFold {
 /// Argmax: where to put positions, or NoArgmax.
 struct NoArgmax {};
 
-/// In NCHW the maximum comes first, which is a few instructions, and then where it stands in its plane, which
-/// is in the cache. In NHWC both are found together.
+/// The maximum and where it stands are found together. Of 16-bit planes in NCHW the maximum comes first, which
+/// is a few instructions, and then its place, as twice as many fit a vector for that.
 template <class X, class Y, class Argmax, class I>
 struct MaxReduction {
   using T = typename X::Scalar;
@@ -87,7 +87,7 @@ struct MaxReduction {
   static constexpr int N = simd::lanes<A>;
   static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
   static constexpr bool asked = !std::same_as<Argmax, NoArgmax>;
-  static constexpr bool has_position = !in_planes && asked;
+  static constexpr bool has_position = asked && (!in_planes || sizeof(T) > 2);
   static constexpr A lowest = -std::numeric_limits<A>::infinity();
   using V = simd::Vec<A, N>;
   using Position = simd::Vec<I, N>;
@@ -135,16 +135,16 @@ struct MaxReduction {
         constexpr int before = K - 2 - k;
         at = simd::select(own[before] == top, positions.at(before), at);
       });
-      top = or_nan(top, nan);
-      const auto earlier = simd::convert<simd::IntOf<A>>(at < state.position);
-      const auto wins = later_wins(state.value, top) | ((state.value == top) & earlier);
-      state = {simd::select(wins, top, state.value), simd::select(wins, at, state.position)};
+      state = pick(or_nan(top, nan), at, state);
     } else {
       state.value = or_nan(simd::max(state.value, top), nan);
     }
   }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
-    return {or_nan(simd::max(a.value, b.value), simd::unordered(b.value, b.value)), {}};
+    if constexpr (has_position)
+      return pick(b.value, b.position, a);
+    else
+      return {or_nan(simd::max(a.value, b.value), simd::unordered(b.value, b.value)), {}};
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, located(state, n, c, count), count);
@@ -154,28 +154,19 @@ struct MaxReduction {
     const auto plain = (state.value < simd::zero<V>()) | (simd::zero<V>() < state.value);
     if constexpr (!asked) {
       if (simd::all(plain)) return state.value;
-    } else if constexpr (has_position) {
-      const auto above = simd::splat<A, N>(lowest) < state.value;
-      if (simd::all(plain & above)) {
-        put(argmax, n, c, simd::convert<Index>(state.position), count);
-        return state.value;
-      }
     }
-    simd::Vec<Index, N> at;
-    if constexpr (in_planes && !is_masked<X>) {
-      const Index positions = map.positions();
-      if (simd::all(state.value == state.value)) [[likely]]
-        at = find_places(map.sample(n) + c * positions, positions, count, state.value);
-      else
-        at = look_up(state.value, n, c, count);
-    } else {
-      at = look_up(state.value, n, c, count);
-    }
+    const auto at = places(state, n, c, count);
     if constexpr (asked) put(argmax, n, c, at, count);
     return simd::all(plain) ? state.value : values_at(at, n, c, count);
   }
 
  private:
+  /// Which of the two holds the maximum, or the earlier one.
+  POOLHEAD_INLINE static State pick(const V& top, const Position& at, const State& state) {
+    const auto earlier = simd::convert<simd::IntOf<A>>(at < state.position);
+    const auto wins = later_wins(state.value, top) | ((state.value == top) & earlier);
+    return {simd::select(wins, top, state.value), simd::select(wins, at, state.position)};
+  }
   /// NaN where the mask is set.
   POOLHEAD_INLINE static V or_nan(const V& x, const simd::Mask<A, N>& mask) {
     return simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(x) | mask);
@@ -190,6 +181,17 @@ struct MaxReduction {
       while (!is_valid(map, n, at[i]) || !is(static_cast<A>(map(n, c + i, at[i])))) ++at[i];
     }
     return simd::load_array<N>(at, N);
+  }
+  POOLHEAD_INLINE simd::Vec<Index, N> places(const State& state, Index n, Index c, int count) const {
+    if constexpr (has_position) {
+      if (simd::all(simd::splat<A, N>(lowest) < state.value)) [[likely]]
+        return simd::convert<Index>(state.position);
+    } else if constexpr (in_planes && !is_masked<X>) {
+      const Index positions = map.positions();
+      if (simd::all(state.value == state.value)) [[likely]]
+        return find_places(map.sample(n) + c * positions, positions, count, state.value);
+    }
+    return look_up(state.value, n, c, count);
   }
   [[gnu::noinline]] V values_at(const simd::Vec<Index, N>& at, Index n, Index c, int count) const {
     A values[N]{};
