@@ -51,6 +51,7 @@ struct FusedGradient {
       return (0 + ... + Gradients::peaks);
   }();
   static constexpr bool is_empty = sizeof...(Gradients) == 0;
+  static constexpr bool has_sums = (false || ... || !std::is_empty_v<typename Gradients::Sums>);
   static constexpr int N = simd::lanes<A>;
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;

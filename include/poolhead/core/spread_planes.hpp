@@ -14,63 +14,70 @@ struct Nowhere {
   Nowhere& operator+=(Index) { return *this; }
 };
 
-/// From so many positions on, a plane of NCHW is worth coefficients and sums of its own.
-inline constexpr Index least_long_plane = 128;
+/// From so many positions on, a plane of NCHW is worth coefficients and sums of its own. Registers of 512 bits
+/// have masks for what is left of a plane, and so many shuffles in a transposition that nearly all are.
+template <class A>
+inline constexpr Index least_long_plane = simd::register_bytes == 64 ? 2 * simd::lanes<A> + 1 : 128;
 
-/// One plane of NCHW: four vectors at a time, then one by one. Lanes beyond the plane are given the value of
-/// one inside, so that they do nothing out of the ordinary.
+/// One plane of NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. Lanes
+/// beyond the plane are given the value of one inside, so that they do nothing out of the ordinary.
 template <bool adds, class G, class T, class DX>
 POOLHEAD_INLINE void spread_plane(const G& gradient, const T* plane, DX dx, Index size,
+                                  const simd::FirstLanes<typename G::Accumulator>& last,
                                   const typename G::Coefficients& shared, typename G::Sums& sums) {
   using A = typename G::Accumulator;
   using I = typename G::PositionLane;
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
-  using Position = simd::Vec<I, N>;
-  const auto load = [](const auto* p, int count) __attribute__((always_inline)) {
-    return count == N ? simd::load<A>(p) : simd::load_first<A>(p, count);
-  };
-  const auto at = [&]<int K>(Index s, const V(&x)[K], typename G::Sums& own, int count)
-      __attribute__((always_inline)) {
-    Position position[K];
-    V value[K];
+  const auto at = [&](auto group, Index s, typename G::Sums& own, auto whole) __attribute__((always_inline)) {
+    constexpr int K = group;
+    simd::Vec<I, N> position[K];
+    V x[K], value[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const T* const from = plane + s + k * N;
       position[k] = simd::iota<I, N>(static_cast<I>(0)) + simd::splat<I, N>(static_cast<I>(s + k * N));
+      x[k] = whole || k + 1 < K ? simd::load<A>(from)
+                                : simd::select(last.mask, simd::load_first<A>(from, last),
+                                               simd::splat<A, N>(static_cast<A>(*from)));
     });
     gradient.at(shared, own, x, position, value);
     if constexpr (!std::same_as<DX, Nowhere>) {
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         auto* const to = dx + s + k * N;
-        if constexpr (adds) value[k] = value[k] + load(to, count);
-        if (count == N)
+        if (whole || k + 1 < K) {
+          if constexpr (adds) value[k] = value[k] + simd::load<A>(to);
           simd::store(to, value[k]);
-        else
-          simd::store_first(to, value[k], count);
+        } else {
+          if constexpr (adds) value[k] = value[k] + simd::load_first<A>(to, last);
+          simd::store_first(to, value[k], last.count);
+        }
       });
     }
   };
   Index s = 0;
-  for (; s + 4 * N <= size; s += 4 * N) {
-    V x[4];
-    unroll<4>([&](auto k) __attribute__((always_inline)) { x[k] = simd::load<A>(plane + s + k * N); });
-    at(s, x, sums, N);
-  }
-  for (; s < size; s += N) {
-    const auto count = static_cast<int>(std::min<Index>(N, size - s));
-    const auto inside = simd::FirstLanes<A>{count}.mask;
-    const V x[1] = {simd::select(inside, load(plane + s, count), simd::splat<A, N>(static_cast<A>(plane[s])))};
+  for (; s + 4 * N <= size; s += 4 * N) at(std::integral_constant<int, 4>{}, s, sums, std::true_type{});
+  if (s == size) return;
+  if constexpr (!G::has_sums) {
+    with_number<4>(
+        static_cast<int>((size - s + N - 1) / N), [&](auto group) __attribute__((always_inline)) {
+          at(group, s, sums, std::false_type{});
+        });
+  } else {
+    for (; s + N < size; s += N) at(std::integral_constant<int, 1>{}, s, sums, std::true_type{});
     auto own = typename G::Sums();
-    at(s, x, own, count);
-    sums.add_lanes(own, simd::convert<std::int64_t>(inside));
+    at(std::integral_constant<int, 1>{}, s, own, std::false_type{});
+    sums.add_lanes(own, simd::convert<std::int64_t>(last.mask));
   }
 }
 
 /// Planes c .. end - 1, NCHW: lanes are positions, which share what belongs to their plane.
 template <bool adds, class G, class X, class DX>
 POOLHEAD_INLINE void spread_long_planes(const G& gradient, const X& x, DX dx, Index n, Index c, Index end) {
-  using Lanes = ChannelLanes<typename G::Accumulator, typename G::PositionLane>;
-  constexpr int N = simd::lanes<typename G::Accumulator>;
+  using A = typename G::Accumulator;
+  using Lanes = ChannelLanes<A, typename G::PositionLane>;
+  constexpr int N = simd::lanes<A>;
   const Index size = x.positions();
+  const auto last = last_lanes<A>(size);
   for (; c < end; c += N) {
     const auto count = static_cast<int>(std::min<Index>(N, end - c));
     const auto shared = gradient.prepare(Lanes{count}, n, c);
@@ -79,7 +86,7 @@ POOLHEAD_INLINE void spread_long_planes(const G& gradient, const X& x, DX dx, In
       const auto own = lane_of(shared, i);
       auto of_plane = typename G::Sums();
       spread_plane<adds>(gradient, x.sample(n) + (c + i) * size, dx + (n * x.channels() + c + i) * size, size,
-                         own, of_plane);
+                         last, own, of_plane);
       sums.put_total(i, of_plane);
     }
     gradient.collect(Lanes{count}, sums, n, c);
