@@ -123,7 +123,7 @@ POOLHEAD_INLINE Mask<T, N> unordered(const Vec<T, N>& a, const Vec<T, N>& b) {
     return {unordered(a.lo, b.lo), unordered(a.hi, b.hi)};
   } else {
     [[maybe_unused]] constexpr std::size_t bytes = N * sizeof(T);
-    using Raw = typename Mask<T, N>::Raw;
+    using Raw [[maybe_unused]] = typename Mask<T, N>::Raw;
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
     if constexpr (bytes == 64 && std::is_same_v<T, float>)
       return {(Raw)_mm512_movm_epi32(_mm512_cmp_ps_mask(a.raw, b.raw, _CMP_UNORD_Q))};
@@ -140,6 +140,30 @@ POOLHEAD_INLINE Mask<T, N> unordered(const Vec<T, N>& a, const Vec<T, N>& b) {
   }
 }
 
+namespace detail {
+/// bits() of a register of 16-bit lanes.
+template <class Raw>
+POOLHEAD_INLINE unsigned bits_of_16(const Raw& mask) {
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(mask) == 64) return _mm512_movepi16_mask((__m512i)mask);
+#endif
+#if defined(__AVX2__)
+  if constexpr (sizeof(mask) == 32) {
+    const auto bytes = _mm256_packs_epi16((__m256i)mask, (__m256i)mask);
+    return static_cast<unsigned>(
+        _mm_movemask_epi8(_mm256_castsi256_si128(_mm256_permute4x64_epi64(bytes, 0b1000))));
+  }
+#endif
+#if defined(__SSE2__)
+  if constexpr (sizeof(mask) == 16)
+    return static_cast<unsigned>(_mm_movemask_epi8(_mm_packs_epi16((__m128i)mask, __m128i{})));
+#endif
+  unsigned result = 0;
+  for (std::size_t i = 0; i < sizeof(mask) / 2; ++i) result |= (mask[i] != 0 ? 1u : 0u) << i;
+  return result;
+}
+}  // namespace detail
+
 /// Bit i is whether lane i of a mask is set.
 template <class I, int N>
 POOLHEAD_INLINE unsigned bits(const Vec<I, N>& mask) {
@@ -148,6 +172,7 @@ POOLHEAD_INLINE unsigned bits(const Vec<I, N>& mask) {
   } else {
     [[maybe_unused]] constexpr std::size_t bytes = sizeof(mask.raw);
     [[maybe_unused]] constexpr bool wide = sizeof(I) == 8;
+    if constexpr (sizeof(I) == 2) return detail::bits_of_16(mask.raw);
 #if defined(__AVX512F__) && defined(__AVX512DQ__)
     if constexpr (bytes == 64 && wide) return _mm512_movepi64_mask((__m512i)mask.raw);
     if constexpr (bytes == 64) return _mm512_movepi32_mask((__m512i)mask.raw);

@@ -89,23 +89,6 @@ POOLHEAD_INLINE T total(const Vec<T, N>& a) {
   return each[0];
 }
 
-/// The smallest of lanes that are not negative.
-template <int N>
-POOLHEAD_INLINE std::int16_t least(const Vec<std::int16_t, N>& a) {
-  if constexpr (N > 8) {
-    Vec<std::int16_t, N / 2> half[2];
-    std::memcpy(half, &a.raw, sizeof half);
-    return least(Vec<std::int16_t, N / 2>{half[0].raw < half[1].raw ? half[0].raw : half[1].raw});
-  } else {
-#if defined(__SSE4_1__)
-    if constexpr (N == 8) return static_cast<std::int16_t>(_mm_cvtsi128_si32(_mm_minpos_epu16((__m128i)a.raw)));
-#endif
-    std::int16_t result = a.raw[0];
-    for (int i = 1; i < N; ++i) result = std::min<std::int16_t>(result, a.raw[i]);
-    return result;
-  }
-}
-
 /// Turns the rows of a square of N x N lanes into its columns.
 template <int H, class T, int N>
 POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {

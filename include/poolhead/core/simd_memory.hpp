@@ -24,8 +24,13 @@ struct Bits16 {
 template <class T, int N>
 POOLHEAD_INLINE Vec<float, N> widen(const Bits16<N>& bits) {
   if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
-#if defined(__AVX2__)
     // GCC 12 takes __builtin_convertvector apart into halves here, too.
+#if defined(__AVX512F__)
+    if constexpr (N == 16)
+      return {(typename Vec<float, N>::Raw)(
+          (typename Vec<std::int32_t, N>::Raw)_mm512_maskz_cvtepu16_epi32(0xffff, (__m256i)bits.raw) << 16)};
+#endif
+#if defined(__AVX2__)
     if constexpr (N == 8)
       return {(typename Vec<float, N>::Raw)_mm256_slli_epi32(_mm256_cvtepu16_epi32((__m128i)bits.raw), 16)};
 #endif
@@ -50,10 +55,26 @@ POOLHEAD_INLINE Vec<float, N> widen(const Bits16<N>& bits) {
 template <class T, int N>
 POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
   if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+    // A NaN is cut off: what has been computed with has the first bit of its payload set.
+#if defined(__AVX512F__) && defined(__AVX512BW__)
+    if constexpr (N == 16) {
+      using Lanes = typename Vec<std::int32_t, N>::Raw;
+      const auto ints = [](std::int32_t value) { return (__m512i)(Lanes{} + value); };
+      const auto bits = (__m512i)a.raw;
+      const auto half =
+          _mm512_mask_blend_epi32(_mm512_test_epi32_mask(bits, ints(0x10000)), ints(0x7fff), ints(0x8000));
+      const auto is_number = _mm512_cmp_ps_mask(a.raw, a.raw, _CMP_ORD_Q);
+      const auto rounded = _mm512_mask_add_epi32(bits, is_number, bits, half);
+      const auto upper = iota<std::int16_t, 2 * N>(0) + iota<std::int16_t, 2 * N>(1);
+      const auto picked = _mm512_maskz_permutexvar_epi16(~__mmask32{}, (__m512i)upper.raw, rounded);
+      Bits16<N> out;
+      std::memcpy(&out, &picked, sizeof out);
+      return out;
+    }
+#endif
     typedef std::uint32_t Raw32 __attribute__((vector_size(4 * N)));
     const Raw32 bits = (Raw32)a.raw;
     const Raw32 half = ((bits >> 16) & 1u) + 0x7fffu;
-    // A NaN is cut off: what has been computed with has the first bit of its payload set.
     const Raw32 rounded = bits + (half & (Raw32)(a.raw == a.raw));
 #if defined(__AVX2__)
     if constexpr (N == 8) {

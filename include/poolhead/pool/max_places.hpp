@@ -70,8 +70,8 @@ POOLHEAD_INLINE Index long_position(const T* plane, Index positions, A value) {
   }
 }
 
-/// The first position that holds value, of a plane of 16-bit elements of at least a vector of them, `number`
-/// vectors, where that is not 0. It is there, and is below 2^15.
+/// The first position that holds value, of a plane of 16-bit elements of at least a vector of them; of `number`
+/// vectors, up to 64 positions, where that is not 0. It is there.
 template <int number, class T>
 POOLHEAD_INLINE Index narrow_position(const T* plane, Index positions, T value) {
   using Bit = simd::IntOf<T>;
@@ -81,30 +81,19 @@ POOLHEAD_INLINE Index narrow_position(const T* plane, Index positions, T value) 
   // +0 is as good as -0.
   const auto mask = simd::splat<Bit, L>((bits & all_but_sign) == 0 ? all_but_sign : Bit{-1});
   const auto wanted = simd::splat<Bit, L>(bits) & mask;
-  // From behind, so that the first remains. The last vector reaches back.
-  const auto rest = static_cast<Bit>(positions - L);
-  auto place = simd::iota<Bit, L>(rest);
-  place = simd::select((simd::load_bits(plane + rest) & mask) == wanted, place,
-                       simd::splat<Bit, L>(std::numeric_limits<Bit>::max()));
-  const auto look_at = [&](const T* from, const auto& at) __attribute__((always_inline)) {
-    place = simd::select((simd::load_bits(from) & mask) == wanted, at, place);
+  const auto found = [&](Index s) __attribute__((always_inline)) {
+    return std::uint64_t{simd::bits((simd::load_bits(plane + s) & mask) == wanted)};
   };
-  if constexpr (number > 0) {
-    unroll<number - 1>([&](auto k) __attribute__((always_inline)) {
-      constexpr int v = number - 2 - k;
-      look_at(plane + v * L, simd::iota<Bit, L>(v * L));
-    });
+  const Index last = positions - L;  // reaches back
+  if constexpr (number > 0) {        // a bit for each position
+    std::uint64_t all = found(last) << last;
+    unroll<number - 1>([&](auto v) __attribute__((always_inline)) { all |= found(v * L) << (v * L); });
+    return std::countr_zero(all);
   } else {
-    const auto step = simd::splat<Bit, L>(static_cast<Bit>(L));
-    Index s = (positions - 1) / L * L;
-    auto at = simd::iota<Bit, L>(static_cast<Bit>(s));
-    while (s > 0) {
-      s -= L;
-      at = at - step;
-      look_at(plane + s, at);
-    }
+    for (Index s = 0; s < last; s += L)
+      if (const auto some = found(s); some != 0) return s + std::countr_zero(some);
+    return last + std::countr_zero(found(last));
   }
-  return simd::least(place);
 }
 
 /// Of count <= N planes, the first position of plane i that holds value i. It is there.
@@ -115,15 +104,15 @@ POOLHEAD_INLINE simd::Vec<Index, N> find_places(const T* planes, Index positions
   Index each[N]{};
   if constexpr (sizeof(T) == 2) {
     constexpr Index L = simd::lanes<simd::IntOf<T>>;
-    if (positions >= L && vectors <= 128) {
+    if (positions >= L) {
       T values[N];
       simd::store(values, value);
       const auto find = [&](auto number) __attribute__((always_inline)) {
         for (int i = 0; i < count; ++i)
           each[i] = narrow_position<number>(planes + i * positions, positions, values[i]);
       };
-      if (positions <= most_short_vectors / 2 * L)
-        with_number<most_short_vectors / 2>(static_cast<int>((positions + L - 1) / L), find);
+      if (positions <= 64)
+        with_number<64 / L>(static_cast<int>((positions + L - 1) / L), find);
       else
         find(std::integral_constant<int, 0>{});
       return simd::load_array<N>(each, N);
