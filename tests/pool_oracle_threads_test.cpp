@@ -71,3 +71,23 @@ TEMPLATE_PRODUCT_TEST_CASE("threads change no bit of 16-bit and double pools", "
   const Map<TestType> x({9, 37, 40, 41}, noise(8));
   check_threads(ph::concat(ph::GlobalAveragePool{}, gem_of_channels<T>(37), ph::AttentionPool<T>(37, 2)), x);
 }
+
+// The planes' shares of a parameter's gradient are compared before a float rounds their sum.
+TEST_CASE("threads change no bit of sums beside bins, whose rows come in parts", "[pool][threads]") {
+  for (const Extents& extents : {Extents{1, 704, 45, 45}, Extents{1, 352, 61, 61}}) {
+    const Map<Nhwc<float>> x(extents, noise(10));
+    const auto pool = ph::concat(ph::GeneralizedMeanPool<float>(2.5F), ph::SpatialPyramidPool(levels));
+    const RowTensor<float> dy = noise_rows<float>(pool, extents);
+    const auto shares = [&](const auto&... device) {
+      const PoolRun run(pool, x, dy, device...);
+      const double* const first = std::get<0>(run.cache.heads).shares.data();
+      return std::vector<double>(first, first + extents.c);
+    };
+    const std::vector<double> serial = shares();
+    for (const int count : {2, 4, 6, 8}) {
+      Eigen::ThreadPool threads(count);
+      CAPTURE(count, extents.c);
+      CHECK(shares(Eigen::ThreadPoolDevice(&threads, count)) == serial);
+    }
+  }
+}

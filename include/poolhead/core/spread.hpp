@@ -107,13 +107,14 @@ struct Spread {
       std::copy_n(from, count, to);
   }
 
-  /// Lanes that are channels, `stride` apart from position to position, in the order of memory: four positions
-  /// at a time, then one by one. values and dx are those of position `first`, mask the sample's; base is what
-  /// the row gradients give, base_stride apart.
+  /// Lanes that are channels, `stride` apart from position to position: four positions at a time, a quarter of
+  /// all apart, as memory answers streams faster than pieces of lines, then one by one. values and dx are those
+  /// of position `first`, mask the sample's; base is what the row gradients give, base_stride apart.
   template <bool masked, class Values, class DX>
   POOLHEAD_INLINE void spread_rows(Values values, DX dx, Index stride, Index first, Index count, Index channels,
                                    const unsigned char* mask, const A* base, Index base_stride,
                                    Held* held) const {
+    const Index apart = count / 4;
     const auto positions = [&](auto group, Index s) __attribute__((always_inline)) {
       constexpr int K = group;
       const auto one_vector = [&](Index v, int lanes) __attribute__((always_inline)) {
@@ -125,14 +126,15 @@ struct Spread {
         Position position[K];
         unroll<K>([&](auto k) __attribute__((always_inline)) {
           x[k] = simd::zero<V>();
-          if constexpr (G::reads_x) x[k] = load(values + offset + k * stride);
-          position[k] = simd::splat<I, N>(static_cast<I>(first + s + k));
+          if constexpr (G::reads_x) x[k] = load(values + offset + k * apart * stride);
+          position[k] = simd::splat<I, N>(static_cast<I>(first + s + k * apart));
         });
         gradient.at(held[v].coefficients, held[v].sums, x, position, value);
         unroll<K>([&](auto k) __attribute__((always_inline)) {
-          if constexpr (by_rows) value[k] = value[k] + simd::load<A>(base + (s + k) * base_stride + v * N);
+          if constexpr (by_rows)
+            value[k] = value[k] + simd::load<A>(base + (s + k * apart) * base_stride + v * N);
           if constexpr (!std::same_as<DX, Nowhere>) {
-            auto* const to = dx + offset + k * stride;
+            auto* const to = dx + offset + k * apart * stride;
             if constexpr (adds) value[k] = value[k] + load(to);
             if (lanes == N)
               simd::store(to, value[k]);
@@ -149,20 +151,26 @@ struct Spread {
       if constexpr (masked) return mask[first + s] != 0;
       return true;
     };
-    for (Index s = 0; s < count;) {
-      // What does not read x writes the faster the fewer rows it writes at once.
-      if (G::reads_x && s + 4 <= count && counts(s) && counts(s + 1) && counts(s + 2) && counts(s + 3)) {
-        positions(std::integral_constant<int, 4>{}, s);
-        s += 4;
-        continue;
-      }
+    const auto one_position = [&](Index s) __attribute__((always_inline)) {
       if (counts(s)) {
         positions(std::integral_constant<int, 1>{}, s);
       } else if constexpr (!adds && !std::same_as<DX, Nowhere>) {
         std::fill_n(dx + s * stride, channels, std::remove_pointer_t<DX>(0));
       }
-      ++s;
+    };
+    Index s = 0;
+    // What does not read x writes the faster the fewer rows it writes at once. Sums over a part of the rows
+    // must not depend on where it begins.
+    if constexpr (G::reads_x && !(by_rows && G::has_sums)) {
+      for (Index g = 0; g < apart; ++g) {
+        if (counts(g) && counts(g + apart) && counts(g + 2 * apart) && counts(g + 3 * apart))
+          positions(std::integral_constant<int, 4>{}, g);
+        else
+          unroll<4>([&](auto k) { one_position(g + k * apart); });
+      }
+      s = 4 * apart;
     }
+    for (; s < count; ++s) one_position(s);
   }
 
   /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients. Short ones are
