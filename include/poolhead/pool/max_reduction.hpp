@@ -135,14 +135,14 @@ struct MaxReduction {
         constexpr int before = K - 2 - k;
         at = simd::select(own[before] == top, positions.at(before), at);
       });
-      state = pick(or_nan(top, nan), at, state);
+      state = pick(top, at, nan, state);
     } else {
       state.value = or_nan(simd::max(state.value, top), nan);
     }
   }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
     if constexpr (has_position)
-      return pick(b.value, b.position, a);
+      return pick(b.value, b.position, simd::unordered(b.value, b.value), a);
     else
       return {or_nan(simd::max(a.value, b.value), simd::unordered(b.value, b.value)), {}};
   }
@@ -161,11 +161,12 @@ struct MaxReduction {
   }
 
  private:
-  /// Which of the two holds the maximum, or the earlier one.
-  POOLHEAD_INLINE static State pick(const V& top, const Position& at, const State& state) {
+  /// Which of the two holds the maximum, or the earlier one; NaN where the mask or the state says so.
+  POOLHEAD_INLINE static State pick(const V& top, const Position& at, const simd::Mask<A, N>& nan,
+                                    const State& state) {
     const auto earlier = simd::convert<simd::IntOf<A>>(at < state.position);
-    const auto wins = later_wins(state.value, top) | ((state.value == top) & earlier);
-    return {simd::select(wins, top, state.value), simd::select(wins, at, state.position)};
+    const auto wins = (state.value < top) | ((state.value == top) & earlier);
+    return {or_nan(simd::select(wins, top, state.value), nan), simd::select(wins, at, state.position)};
   }
   /// NaN where the mask is set.
   POOLHEAD_INLINE static V or_nan(const V& x, const simd::Mask<A, N>& mask) {
