@@ -13,7 +13,7 @@ template <class P>
 struct AttentionBackward {
   using T = typename P::ParameterScalar;
   using A = AttentionProduct<T>;
-  static constexpr int N = simd::lanes<A>;
+  static constexpr Index N = simd::lanes<A>;
   static constexpr Index blocks = 8;  // of samples: parameter gradients are added up in this order
   // The gradient of so many hidden weights, in double, would leave the cache between two tiles. Products then
   // wait until all slopes are known, and are those of all tiles with a part of the channels at a time.
@@ -22,7 +22,7 @@ struct AttentionBackward {
 
   const P& pool;
   Rows<const T> dy;
-  const AttentionCache& cache;
+  const AttentionCache<A>& cache;
   P* gradient;  // null where the parameters are fixed
 
   template <class X, class DX, class D>
@@ -31,7 +31,7 @@ struct AttentionBackward {
     struct Memory;
     const AttentionWeights<P> weights(pool);
     const Index hidden = weights.hidden;
-    const Index matrix = hidden * x.channels();
+    const Index matrix = Sums<X>::size(hidden, x.channels());
     const bool in_parts = matrix >= many_weights;
     const Index kept_of_sample = in_parts ? Kept::size(x.positions(), hidden) : 0;
     A* const kept = in_parts ? workspace<Memory, A>(x.batch() * kept_of_sample) : nullptr;
@@ -67,43 +67,69 @@ struct AttentionBackward {
     add(gradient->hidden.bias);
     add(gradient->score.weight);
     add(gradient->score.bias);
-    if (!in_parts) add(gradient->hidden.weight);
+    if (in_parts) return;
+    for (Index block = 1; block < count; ++block)
+      for (Index i = 0; i < matrix; ++i) partial[2 * hidden + 1 + i] += next[block * size + i];
+    Sums<X>{partial + 2 * hidden + 1, hidden, x.channels()}.add_to(gradient->hidden.weight, 0);
   }
 
  private:
-  using Tile = AttentionTile<A>;
+  /// The gradient of a part of the hidden weights, in the order that its product makes it: rows of channels, or
+  /// with planes, of hidden channels.
+  template <class X>
+  struct Sums {
+    static constexpr bool planes = AttentionTile<X>::planes;
+    double* data;
+    Index hidden;
+    Index channels;
+
+    static Index size(Index hidden, Index channels) { return hidden * channels; }
+    void add_to(Eigen::Tensor<T, 2, Eigen::RowMajor>& weight, Index first) const {
+      for (Index j = 0; j < hidden; ++j)
+        for (Index c = 0; c < channels; ++c)
+          AttentionBackward::add_to(weight(j, first + c), data[planes ? c * hidden + j : j * channels + c]);
+    }
+  };
 
   /// Channels first .. first + count - 1, and what belongs to them.
+  template <class X>
   struct Part {
     Index first;
     Index count;
+    const A* g;
     const A* weight;  // (hidden, count), rows `row` apart
     Index row;
-    double* sums;  // (hidden, count): the gradient of weight
+    const A* transposed;  // (count, hidden), rows `transposed_row` apart
+    Index transposed_row;
+    Sums<X> sums;
+    A* rows;  // room for a tile that becomes dx
   };
 
-  /// Rows of a part's channels that become dx.
-  struct Result {
-    A* rows = nullptr;
-    Index stride = 0;
-    bool in_place = false;  // they are dx's own
-  };
-
-  /// What is kept of a sample: weights of valid positions and, row by row, the gradients before ReLU.
+  /// What backward computes of valid positions: their weights and, hidden channel by hidden channel, the
+  /// gradients before ReLU.
   struct Kept {
     A* weights;
     A* slopes;
+    Index stride;
 
-    static Index size(Index positions, Index hidden) { return positions * (hidden + 1); }
-    Kept(A* memory, Index positions) : weights(memory), slopes(memory + positions) {}
-    void move_on(Index count, Index hidden) {
+    static Index size(Index positions, Index hidden) { return padded(positions) * (hidden + 1); }
+    static Index padded(Index positions) { return (positions + N - 1) / N * N; }
+    Kept(A* memory, Index positions)
+        : weights(memory), slopes(memory + padded(positions)), stride(padded(positions)) {}
+    void move_on(Index count) {
       weights += count;
-      slopes += count * hidden;
+      slopes += count;
     }
   };
 
   static void add_to(T& to, double sum) {
     to = static_cast<T>(static_cast<Accumulator<T>>(static_cast<double>(to) + sum));
+  }
+
+  /// The room that a tile of so many channels takes as rows.
+  template <class Tile>
+  static Index room(Index channels) {
+    return Tile::planes ? channels * Tile::most : Tile::capacity(channels) * Tile::padded(channels);
   }
 
   /// Adds sample n to the gradients of parameters and makes its dx; where memory is given to keep what products
@@ -113,19 +139,22 @@ struct AttentionBackward {
               A* kept_memory) const {
     struct Scratch;
     struct Wide;
+    using Tile = AttentionTile<X>;
     const Index channels = x.channels();
     const Index hidden = weights.hidden;
-    const Index most = Tile::capacity(channels);
     double* const wide_g = workspace<Wide, double>(channels);
     const bool keeps = kept_memory != nullptr;
     const Index padded = Tile::padded(channels);
-    A* const g = workspace<Scratch, A>(padded + (keeps ? 0 : most * padded + Kept::size(most, hidden)));
+    A* const g =
+        workspace<Scratch, A>(padded + (keeps ? 0 : room<Tile>(channels) + Kept::size(Tile::most, hidden)));
     A* const rows = g + padded;
-    Kept kept = keeps ? Kept(kept_memory, x.positions()) : Kept(rows + most * padded, most);
+    Kept kept = keeps ? Kept(kept_memory, x.positions()) : Kept(rows + room<Tile>(channels), Tile::most);
     double* const hidden_bias = partial;
     double* const score_weight = hidden_bias + hidden;
     double* const score_bias = score_weight + hidden;
-    const Part whole{0, channels, weights.weight, channels, score_bias + 1};
+    const Part<X> whole{0,        channels,           g,           weights.weight,
+                        channels, weights.transposed, weights.row, {score_bias + 1, hidden, channels},
+                        rows};
 
     double g_y = 0.0;
     for (Index c = 0; c < channels; ++c) {
@@ -134,43 +163,61 @@ struct AttentionBackward {
       g_y += wide_g[c] * cache.y(n, c);
     }
     Tile tile;
+    Index seen = 0;
     each_tile(x, channels, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
-      const Result result = keeps ? Result{} : place(x, dx, adds, n, begin, whole, rows);
-      A* const slopes = kept.slopes;
-      for (Index i = 0; i < tile.count; ++i) {
-        const Index s = tile.positions[i];
-        const double score = cache.score(n, s);
-        const double l = weights.softmax ? score : log_sigmoid(score);
-        const double weight = std::exp(l - cache.weights(n, 0)) / cache.weights(n, 1);
-        double slope = weight * (dot(wide_g, tile.values + i * tile.stride, channels) - g_y);
-        if (!weights.softmax) slope *= log_sigmoid_slope(score);
-        *score_bias += slope;
-        const double* const activation = &cache.activations(n, s, 0);
-        for (Index j = 0; j < hidden; j += N) {
-          const auto own = static_cast<int>(std::min<Index>(N, hidden - j));
-          const auto load = [&](const double* p) { return simd::load_array<N>(p + j, own); };
-          const auto add = [&](double* sums, const simd::Vec<double, N>& value) {
-            simd::store_first(sums + j, load(sums) + value, own);
-          };
-          const auto after = load(activation);
-          const auto wide_slope = simd::splat<double, N>(slope);
-          const auto before = simd::select(after == simd::zero<simd::Vec<double, N>>(), after,
-                                           wide_slope * load(weights.score));
-          simd::store_first(slopes + i * hidden + j, simd::convert<A>(before), own);
-          add(hidden_bias, before);
-          add(score_weight, wide_slope * after);
-        }
-        if (keeps)
-          kept.weights[i] = static_cast<A>(weight);
-        else if constexpr (!std::same_as<DX, Nowhere>)
-          scale(static_cast<A>(weight), g, result.rows + i * result.stride, channels);
-      }
-      if (keeps)
-        kept.move_on(tile.count, hidden);
+      double slopes[Tile::most] = {};
+      if constexpr (Tile::planes)
+        add_weighted_rows<double>(wide_g, tile.rows(), slopes);
       else
-        multiply(x, dx, adds, n, tile, slopes, hidden, whole, result, begin, end);
+        add_row_products<double>(wide_g, tile.rows(), slopes);
+      weigh(weights, n, seen, tile.count, g_y, slopes, kept.weights);
+      for (Index i = 0; i < tile.count; ++i) *score_bias += slopes[i];
+      const A* const activations = &cache.activations(n, 0, seen);
+      const ContiguousRows<A> after{activations, x.positions(), hidden, tile.count};
+      add_row_products<double>(slopes, after, score_weight);
+      for (Index i = 0; i < tile.count; i += N) {
+        const auto own = static_cast<int>(std::min<Index>(N, tile.count - i));
+        const auto slope = simd::convert<A>(simd::load_array<static_cast<int>(N)>(slopes + i, own));
+        for (Index j = 0; j < hidden; ++j) {
+          const auto active = simd::load_first<A>(activations + j * x.positions() + i, own);
+          const auto before = simd::splat<A, static_cast<int>(N)>(static_cast<A>(weights.score[j])) * slope;
+          simd::store_first(kept.slopes + j * kept.stride + i,
+                            simd::select(active == simd::zero<simd::Vec<A, N>>(), active, before), own);
+        }
+      }
+      double ones[Tile::most];
+      std::fill_n(ones, tile.count, 1.0);
+      add_row_products<double>(ones, ContiguousRows<A>{kept.slopes, kept.stride, hidden, tile.count},
+                               hidden_bias);
+      if (keeps)
+        kept.move_on(tile.count);
+      else
+        multiply(x, dx, adds, n, tile, kept, whole, begin, end);
+      seen += tile.count;
     });
+  }
+
+  /// From the products g . x_s of `count` positions of sample n, `first` on, makes dl / dscore; and their
+  /// weights.
+  void weigh(const AttentionWeights<P>& weights, Index n, Index first, Index count, double g_y, double* slopes,
+             A* to) const {
+    constexpr int L = simd::lanes<A>;
+    const auto wide = [](double value) { return simd::splat<double, L>(value); };
+    for (Index i = 0; i < count; i += L) {
+      const auto own = static_cast<int>(std::min<Index>(L, count - i));
+      auto log = simd::load_array<L>(&cache.score(n, first + i), own);
+      auto slope = wide(1.0);
+      if (!weights.softmax) {
+        const LogSigmoid<L> sigmoid(log);
+        log = sigmoid.value;
+        slope = sigmoid.slope;
+      }
+      const auto weight = exponential(log - wide(cache.weights(n, 0))) / wide(cache.weights(n, 1));
+      simd::store_first(to + i, simd::convert<A>(weight), own);
+      slope = weight * (simd::load_array<L>(slopes + i, own) - wide(g_y)) * slope;
+      simd::store_first(slopes + i, slope, own);
+    }
   }
 
   /// The products of all tiles for the channels from `first` on. One thread adds up a part, sample by sample,
@@ -178,89 +225,86 @@ struct AttentionBackward {
   template <class X, class DX>
   void multiply_part(const X& x, const DX& dx, bool adds, const AttentionWeights<P>& weights, Index first,
                      A* kept_memory) const {
-    struct Sums;
+    struct Memory;
     struct Own;
+    using Tile = AttentionTile<X>;
     const Index hidden = weights.hidden;
     const Index count = std::min(part_channels, x.channels() - first);
-    double* const sums = workspace<Sums, double>(hidden * count);
-    std::fill_n(sums, hidden * count, 0.0);
+    const Index size = Sums<X>::size(hidden, count);
+    const Sums<X> sums{workspace<Memory, double>(size), hidden, count};
+    std::fill_n(sums.data, size, 0.0);
     // Rows next to each other: as far apart as the matrix's they would share a few sets of the cache.
-    const Index padded = Tile::padded(count);
-    A* const weight = workspace<Own, A>(hidden * count + (Tile::capacity(count) + 1) * padded);
+    A* const weight = workspace<Own, A>(hidden * count + Tile::padded(count) + room<Tile>(count));
     A* const g = weight + hidden * count;
-    A* const rows = g + padded;
     for (Index j = 0; j < hidden; ++j)
       std::copy_n(weights.weight + j * x.channels() + first, count, weight + j * count);
-    const Part part{first, count, weight, count, sums};
+    const Part<X> part{first,       count, g,
+                       weight,      count, weights.transposed + first * weights.row,
+                       weights.row, sums,  g + Tile::padded(count)};
     Tile tile;
     for (Index n = 0; n < x.batch(); ++n) {
       for (Index c = 0; c < count; ++c) g[c] = static_cast<A>(static_cast<Accumulator<T>>(dy(n, first + c)));
       Kept kept(kept_memory + n * Kept::size(x.positions(), hidden), x.positions());
       each_tile(x, count, [&](Index begin, Index end) {
         tile.read(x, n, begin, end, first, count);
-        const Result result = place(x, dx, adds, n, begin, part, rows);
-        if constexpr (!std::same_as<DX, Nowhere>)
-          for (Index i = 0; i < tile.count; ++i)
-            scale(kept.weights[i], g, result.rows + i * result.stride, count);
-        multiply(x, dx, adds, n, tile, kept.slopes, hidden, part, result, begin, end);
-        kept.move_on(tile.count, hidden);
+        multiply(x, dx, adds, n, tile, kept, part, begin, end);
+        kept.move_on(tile.count);
       });
     }
-    if (gradient == nullptr) return;
-    for (Index j = 0; j < hidden; ++j)
-      for (Index c = 0; c < count; ++c) add_to(gradient->hidden.weight(j, first + c), sums[j * count + c]);
+    if (gradient != nullptr) sums.add_to(gradient->hidden.weight, first);
   }
 
-  /// Where the rows of a tile from position `begin` on go; nowhere without dx.
+  /// Adds a tile's products to the sums, and makes its dx.
   template <class X, class DX>
-  static Result place(const X& x, const DX& dx, bool adds, Index n, Index begin, const Part& part, A* rows) {
-    if constexpr (std::same_as<DX, Nowhere>) return {};
-    if constexpr (std::same_as<typename X::Layout, ChannelsLast> && !is_masked<X> && std::same_as<DX, A*>) {
-      if (!adds) return {dx + (n * x.positions() + begin) * x.channels() + part.first, x.channels(), true};
+  void multiply(const X& x, const DX& dx, bool adds, Index n, const AttentionTile<X>& tile, const Kept& kept,
+                const Part<X>& part, Index begin, Index end) const {
+    struct Turned;
+    using Tile = AttentionTile<X>;
+    const Index hidden = part.sums.hidden;
+    if (gradient != nullptr) {
+      if constexpr (Tile::planes) {
+        const Index row = (hidden + N - 1) / N * N;
+        A* const turned = workspace<Turned, A>(Tile::most * row);
+        for (Index j = 0; j < hidden; j += N)
+          turn_planes(kept.slopes + j * kept.stride, kept.stride, tile.count,
+                      static_cast<int>(std::min(N, hidden - j)), turned + j, row);
+        multiply_add(tile.by_channel(), turned, row, part.sums.data, hidden, part.count, hidden, tile.count);
+      } else {
+        multiply_add(Strided<A>{kept.slopes, kept.stride, 1}, tile.values, tile.stride, part.sums.data,
+                     part.count, hidden, part.count, tile.count);
+      }
     }
-    return {rows, Tile::padded(part.count), false};
-  }
-
-  /// Adds a tile's products to the sums, and to the rows that become dx.
-  template <class X, class DX>
-  void multiply(const X& x, const DX& dx, bool adds, Index n, const Tile& tile, const A* slopes, Index hidden,
-                const Part& part, Result result, Index begin, Index end) const {
-    if (gradient != nullptr)
-      multiply_add(Strided<A>{slopes, 1, hidden}, tile.values, tile.stride, part.sums, part.count, hidden,
-                   part.count, tile.count);
     if constexpr (!std::same_as<DX, Nowhere>) {
-      multiply_add(Strided<A>{slopes, hidden, 1}, part.weight, part.row, result.rows, result.stride, tile.count,
-                   part.count, hidden);
-      if (!result.in_place) write(x, dx, adds, n, tile, result, part, begin, end);
+      constexpr bool in_place = !is_masked<X> && std::same_as<DX, A*>;
+      A* rows = part.rows;
+      Index stride = Tile::planes ? Tile::most : Tile::padded(part.count);
+      if constexpr (in_place) {
+        const FeatureMap<T, typename X::Layout> to(dx, x.shape());
+        rows = &to(n, part.first, begin);
+        stride = Tile::planes ? x.positions() : x.channels();
+      }
+      const bool add = in_place && adds;
+      if constexpr (Tile::planes)
+        multiply_add(Strided<A>{part.transposed, part.transposed_row, 1}, kept.slopes, kept.stride, rows,
+                     stride, part.count, tile.count, hidden, {add, part.g, kept.weights});
+      else
+        multiply_add(Strided<A>{kept.slopes, 1, kept.stride}, part.weight, part.row, rows, stride, tile.count,
+                     part.count, hidden, {add, kept.weights, part.g});
+      if constexpr (!in_place) write(x, dx, adds, n, tile, rows, stride, part, begin, end);
     }
-  }
-
-  /// to = factor * g
-  POOLHEAD_INLINE static void scale(A factor, const A* g, A* to, Index size) {
-    Index c = 0;
-    for (; c + N <= size; c += N) simd::store(to + c, simd::splat<A, N>(factor) * simd::load<A>(g + c));
-    for (; c < size; ++c) to[c] = factor * g[c];
   }
 
   template <class X>
-  static void write(const X& x, T* dx, bool adds, Index n, const Tile& tile, Result result, const Part& part,
-                    Index begin, Index end) {
-    const Index channels = part.count;
+  static void write(const X& x, T* dx, bool adds, Index n, const AttentionTile<X>& tile, const A* rows,
+                    Index stride, const Part<X>& part, Index begin, Index end) {
+    constexpr bool planes = AttentionTile<X>::planes;
     const FeatureMap<T, typename X::Layout> to(dx, x.shape());
-    constexpr bool turns = std::same_as<typename X::Layout, ChannelsFirst> && !is_masked<X>;
-    if constexpr (turns && std::same_as<A, Accumulator<T>>) {
-      if (!adds) {
-        for (Index c = 0; c < channels; c += N)
-          turn_back<N>(result.rows + c, result.stride, tile.count,
-                       static_cast<int>(std::min<Index>(N, channels - c)), &to(n, part.first + c, begin),
-                       x.positions());
-        return;
-      }
-    }
-    for (Index i = 0; i < tile.count; ++i) {
-      for (Index c = 0; c < channels; ++c) {
-        T& element = to(n, part.first + c, tile.positions[i]);
-        A value = result.rows[i * result.stride + c];
+    const auto outer = planes ? part.count : tile.count;
+    const auto inner = planes ? tile.count : part.count;
+    for (Index i = 0; i < outer; ++i) {
+      for (Index k = 0; k < inner; ++k) {
+        T& element = to(n, part.first + (planes ? i : k), tile.positions[planes ? k : i]);
+        A value = rows[i * stride + k];
         if (adds) value += static_cast<A>(static_cast<Accumulator<T>>(element));
         element = static_cast<T>(static_cast<Accumulator<T>>(value));
       }
@@ -269,7 +313,7 @@ struct AttentionBackward {
       if (adds) return;
       for (Index s = begin; s < end; ++s)
         if (!is_valid(x, n, s))
-          for (Index c = 0; c < channels; ++c) to(n, part.first + c, s) = T(0);
+          for (Index c = 0; c < part.count; ++c) to(n, part.first + c, s) = T(0);
     }
   }
 };
