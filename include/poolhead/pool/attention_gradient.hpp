@@ -37,15 +37,16 @@ struct AttentionBackward {
     A* const kept = in_parts ? workspace<Memory, A>(x.batch() * kept_of_sample) : nullptr;
     const Index size = 2 * hidden + 1 + (in_parts ? 0 : matrix);
     double* const partial = workspace<Partial, double>(blocks * size);
-    std::fill_n(partial, blocks * size, 0.0);
     const Index count = std::min(blocks, x.batch());
     const double bytes = weights.bytes(x) * static_cast<double>(x.batch());
     parallel_for(device, count, 3.0 * bytes / static_cast<double>(std::max<Index>(count, 1)),
                  [&](Index first, Index last) {
-                   for (Index block = first; block < last; ++block)
+                   for (Index block = first; block < last; ++block) {
+                     std::fill_n(partial + block * size, size, 0.0);
                      for (Index n = x.batch() * block / count; n < x.batch() * (block + 1) / count; ++n)
                        sample(x, dx, adds, weights, n, partial + block * size,
                               in_parts ? kept + n * kept_of_sample : nullptr);
+                   }
                  });
     if (in_parts && (gradient != nullptr || !std::same_as<DX, Nowhere>)) {
       const Index parts = (x.channels() + part_channels - 1) / part_channels;
@@ -54,23 +55,18 @@ struct AttentionBackward {
           multiply_part(x, dx, adds, weights, part * part_channels, kept);
       });
     }
-    if (gradient == nullptr) return;
+    if (gradient == nullptr || count == 0) return;
+    const double ones[blocks] = {1, 1, 1, 1, 1, 1, 1, 1};
+    add_weighted_rows<double>(ones, ContiguousRows<double>{partial + size, size, count - 1, size}, partial);
     const double* next = partial;
     const auto add = [&](auto& tensor) {
-      for (Index i = 0; i < tensor.size(); ++i) {
-        double sum = 0.0;
-        for (Index block = 0; block < count; ++block) sum += next[block * size + i];
-        add_to(tensor.data()[i], sum);
-      }
+      for (Index i = 0; i < tensor.size(); ++i) add_to(tensor.data()[i], next[i]);
       next += tensor.size();
     };
     add(gradient->hidden.bias);
     add(gradient->score.weight);
     add(gradient->score.bias);
-    if (in_parts) return;
-    for (Index block = 1; block < count; ++block)
-      for (Index i = 0; i < matrix; ++i) partial[2 * hidden + 1 + i] += next[block * size + i];
-    Sums<X>{partial + 2 * hidden + 1, hidden, x.channels()}.add_to(gradient->hidden.weight, 0);
+    if (!in_parts) Sums<X>{partial + 2 * hidden + 1, hidden, x.channels()}.add_to(gradient->hidden.weight, 0);
   }
 
  private:
@@ -85,9 +81,21 @@ struct AttentionBackward {
 
     static Index size(Index hidden, Index channels) { return hidden * channels; }
     void add_to(Eigen::Tensor<T, 2, Eigen::RowMajor>& weight, Index first) const {
-      for (Index j = 0; j < hidden; ++j)
-        for (Index c = 0; c < channels; ++c)
-          AttentionBackward::add_to(weight(j, first + c), data[planes ? c * hidden + j : j * channels + c]);
+      constexpr Index L = simd::lanes<double>;
+      constexpr Index few = planes ? 16 : 64;  // channels, of which lines are written as a whole
+      struct Few;
+      double* const turned = planes ? workspace<Few, double>(hidden * few) : nullptr;
+      for (Index c = 0; c < channels; c += few) {
+        const Index count = std::min(few, channels - c);
+        for (Index k = 0; planes && k < count; k += L)
+          turn_planes(data + (c + k) * hidden, hidden, hidden, static_cast<int>(std::min(L, count - k)),
+                      turned + k, few);
+        for (Index j = 0; j < hidden; ++j) {
+          const double* const sums = planes ? turned + j * few : data + j * channels + c;
+          T* const to = &weight(j, first + c);
+          for (Index k = 0; k < count; ++k) AttentionBackward::add_to(to[k], sums[k]);
+        }
+      }
     }
   };
 
