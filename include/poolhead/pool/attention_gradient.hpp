@@ -31,7 +31,7 @@ struct AttentionBackward {
     struct Memory;
     const AttentionWeights<P> weights(pool);
     const Index hidden = weights.hidden;
-    const Index matrix = Sums<X>::size(hidden, x.channels());
+    const Index matrix = hidden * x.channels();
     const bool in_parts = matrix >= many_weights;
     const Index kept_of_sample = in_parts ? Kept::size(x.positions(), hidden) : 0;
     A* const kept = in_parts ? workspace<Memory, A>(x.batch() * kept_of_sample) : nullptr;
@@ -41,11 +41,16 @@ struct AttentionBackward {
     const double bytes = weights.bytes(x) * static_cast<double>(x.batch());
     parallel_for(device, count, 3.0 * bytes / static_cast<double>(std::max<Index>(count, 1)),
                  [&](Index first, Index last) {
+                   struct Running;
                    for (Index block = first; block < last; ++block) {
-                     std::fill_n(partial + block * size, size, 0.0);
+                     double* const own = partial + block * size;
+                     std::fill_n(own, 2 * hidden + 1, 0.0);
+                     Sums<X> sums{hidden, x.channels(), own + 2 * hidden + 1,
+                                  in_parts ? nullptr : workspace<Running, A>(matrix)};
                      for (Index n = x.batch() * block / count; n < x.batch() * (block + 1) / count; ++n)
-                       sample(x, dx, adds, weights, n, partial + block * size,
+                       sample(x, dx, adds, weights, n, own, sums,
                               in_parts ? kept + n * kept_of_sample : nullptr);
+                     sums.flush();
                    }
                  });
     if (in_parts && (gradient != nullptr || !std::same_as<DX, Nowhere>)) {
@@ -66,7 +71,8 @@ struct AttentionBackward {
     add(gradient->hidden.bias);
     add(gradient->score.weight);
     add(gradient->score.bias);
-    if (!in_parts) Sums<X>{partial + 2 * hidden + 1, hidden, x.channels()}.add_to(gradient->hidden.weight, 0);
+    if (!in_parts)
+      Sums<X>{hidden, x.channels(), partial + 2 * hidden + 1, nullptr}.add_to(gradient->hidden.weight, 0);
   }
 
  private:
@@ -75,11 +81,27 @@ struct AttentionBackward {
   template <class X>
   struct Sums {
     static constexpr bool planes = AttentionTile<X>::planes;
-    double* data;
+    static constexpr int most_tiles = 8;  // whose products are added up in their own type
     Index hidden;
     Index channels;
+    double* data;
+    A* running;
+    int tiles = 0;
+    bool empty = true;
 
-    static Index size(Index hidden, Index channels) { return hidden * channels; }
+    Index size() const { return hidden * channels; }
+    /// multiply(sums, start) adds a tile's product.
+    template <class F>
+    void add(const F& multiply) {
+      multiply(running, ProductStart<A>{.adds = tiles > 0});
+      if (++tiles == most_tiles) flush();
+    }
+    void flush() {
+      if (tiles == 0) return;
+      for (Index i = 0; i < size(); ++i) data[i] = (empty ? 0.0 : data[i]) + static_cast<double>(running[i]);
+      tiles = 0;
+      empty = false;
+    }
     void add_to(Eigen::Tensor<T, 2, Eigen::RowMajor>& weight, Index first) const {
       constexpr Index L = simd::lanes<double>;
       constexpr Index few = planes ? 16 : 64;  // channels, of which lines are written as a whole
@@ -109,7 +131,6 @@ struct AttentionBackward {
     Index row;
     const A* transposed;  // (count, hidden), rows `transposed_row` apart
     Index transposed_row;
-    Sums<X> sums;
     A* rows;  // room for a tile that becomes dx
   };
 
@@ -144,7 +165,7 @@ struct AttentionBackward {
   /// need, it leaves those, which are dx and the gradient of the matrix, to multiply_part.
   template <class X, class DX>
   void sample(const X& x, const DX& dx, bool adds, const AttentionWeights<P>& weights, Index n, double* partial,
-              A* kept_memory) const {
+              Sums<X>& sums, A* kept_memory) const {
     struct Scratch;
     struct Wide;
     using Tile = AttentionTile<X>;
@@ -160,9 +181,7 @@ struct AttentionBackward {
     double* const hidden_bias = partial;
     double* const score_weight = hidden_bias + hidden;
     double* const score_bias = score_weight + hidden;
-    const Part<X> whole{0,        channels,           g,           weights.weight,
-                        channels, weights.transposed, weights.row, {score_bias + 1, hidden, channels},
-                        rows};
+    const Part<X> whole{0, channels, g, weights.weight, channels, weights.transposed, weights.row, rows};
 
     double g_y = 0.0;
     for (Index c = 0; c < channels; ++c) {
@@ -201,7 +220,7 @@ struct AttentionBackward {
       if (keeps)
         kept.move_on(tile.count);
       else
-        multiply(x, dx, adds, n, tile, kept, whole, begin, end);
+        multiply(x, dx, adds, n, tile, kept, whole, hidden, sums, begin, end);
       seen += tile.count;
     });
   }
@@ -238,49 +257,53 @@ struct AttentionBackward {
     using Tile = AttentionTile<X>;
     const Index hidden = weights.hidden;
     const Index count = std::min(part_channels, x.channels() - first);
-    const Index size = Sums<X>::size(hidden, count);
-    const Sums<X> sums{workspace<Memory, double>(size), hidden, count};
-    std::fill_n(sums.data, size, 0.0);
+    double* const memory = workspace<Memory, double>(hidden * count);
+    struct Running;
+    Sums<X> sums{hidden, count, memory, workspace<Running, A>(hidden * count)};
     // Rows next to each other: as far apart as the matrix's they would share a few sets of the cache.
     A* const weight = workspace<Own, A>(hidden * count + Tile::padded(count) + room<Tile>(count));
     A* const g = weight + hidden * count;
     for (Index j = 0; j < hidden; ++j)
       std::copy_n(weights.weight + j * x.channels() + first, count, weight + j * count);
-    const Part<X> part{first,       count, g,
-                       weight,      count, weights.transposed + first * weights.row,
-                       weights.row, sums,  g + Tile::padded(count)};
+    const Part<X> part{first,       count,
+                       g,           weight,
+                       count,       weights.transposed + first * weights.row,
+                       weights.row, g + Tile::padded(count)};
     Tile tile;
     for (Index n = 0; n < x.batch(); ++n) {
       for (Index c = 0; c < count; ++c) g[c] = static_cast<A>(static_cast<Accumulator<T>>(dy(n, first + c)));
       Kept kept(kept_memory + n * Kept::size(x.positions(), hidden), x.positions());
       each_tile(x, count, [&](Index begin, Index end) {
         tile.read(x, n, begin, end, first, count);
-        multiply(x, dx, adds, n, tile, kept, part, begin, end);
+        multiply(x, dx, adds, n, tile, kept, part, hidden, sums, begin, end);
         kept.move_on(tile.count);
       });
     }
-    if (gradient != nullptr) sums.add_to(gradient->hidden.weight, first);
+    if (gradient == nullptr) return;
+    sums.flush();
+    sums.add_to(gradient->hidden.weight, first);
   }
 
   /// Adds a tile's products to the sums, and makes its dx.
   template <class X, class DX>
   void multiply(const X& x, const DX& dx, bool adds, Index n, const AttentionTile<X>& tile, const Kept& kept,
-                const Part<X>& part, Index begin, Index end) const {
-    struct Turned;
+                const Part<X>& part, Index hidden, Sums<X>& sums, Index begin, Index end) const {
     using Tile = AttentionTile<X>;
-    const Index hidden = part.sums.hidden;
-    if (gradient != nullptr) {
-      if constexpr (Tile::planes) {
-        const Index row = (hidden + N - 1) / N * N;
-        A* const turned = workspace<Turned, A>(Tile::most * row);
-        for (Index j = 0; j < hidden; j += N)
-          turn_planes(kept.slopes + j * kept.stride, kept.stride, tile.count,
-                      static_cast<int>(std::min(N, hidden - j)), turned + j, row);
-        multiply_add(tile.by_channel(), turned, row, part.sums.data, hidden, part.count, hidden, tile.count);
-      } else {
-        multiply_add(Strided<A>{kept.slopes, kept.stride, 1}, tile.values, tile.stride, part.sums.data,
-                     part.count, hidden, part.count, tile.count);
-      }
+    if (gradient != nullptr && tile.count > 0) {
+      sums.add([&](A* to, const ProductStart<A>& start) {
+        if constexpr (Tile::planes) {
+          struct Turned;
+          const Index row = (hidden + N - 1) / N * N;
+          A* const turned = workspace<Turned, A>(Tile::most * row);
+          for (Index j = 0; j < hidden; j += N)
+            turn_planes(kept.slopes + j * kept.stride, kept.stride, tile.count,
+                        static_cast<int>(std::min(N, hidden - j)), turned + j, row);
+          multiply_add(tile.by_channel(), turned, row, to, hidden, part.count, hidden, tile.count, start);
+        } else {
+          multiply_add(Strided<A>{kept.slopes, kept.stride, 1}, tile.values, tile.stride, to, part.count,
+                       hidden, part.count, tile.count, start);
+        }
+      });
     }
     if constexpr (!std::same_as<DX, Nowhere>) {
       constexpr bool in_place = !is_masked<X> && std::same_as<DX, A*>;
@@ -292,14 +315,36 @@ struct AttentionBackward {
         stride = Tile::planes ? x.positions() : x.channels();
       }
       const bool add = in_place && adds;
-      if constexpr (Tile::planes)
+      if constexpr (Tile::planes) {
+        // One position or two, which a vector would be too much for, are products of a vector and the matrix.
+        const Index left = tile.count % N <= 2 ? tile.count % N : 0;
         multiply_add(Strided<A>{part.transposed, part.transposed_row, 1}, kept.slopes, kept.stride, rows,
-                     stride, part.count, tile.count, hidden, {add, part.g, kept.weights});
-      else
+                     stride, part.count, tile.count - left, hidden, {add, part.g, kept.weights});
+        for (Index i = tile.count - left; i < tile.count; ++i)
+          multiply_position(part, kept, hidden, i, rows + i, stride, add);
+      } else {
         multiply_add(Strided<A>{kept.slopes, 1, kept.stride}, part.weight, part.row, rows, stride, tile.count,
                      part.count, hidden, {add, kept.weights, part.g});
+      }
       if constexpr (!in_place) write(x, dx, adds, n, tile, rows, stride, part, begin, end);
     }
+  }
+
+  /// What is dx of position i of a tile, in elements of `to` that are `stride` apart.
+  template <class X>
+  static void multiply_position(const Part<X>& part, const Kept& kept, Index hidden, Index i, A* to,
+                                Index stride, bool adds) {
+    struct Memory;
+    struct Sums;
+    A* const slopes = workspace<Memory, A>(hidden);
+    double* const sums = workspace<Sums, double>(part.count);
+    for (Index j = 0; j < hidden; ++j) slopes[j] = kept.slopes[j * kept.stride + i];
+    for (Index c = 0; c < part.count; ++c)
+      sums[c] = static_cast<double>(part.g[c]) * static_cast<double>(kept.weights[i]);
+    add_row_products<A>(slopes, ContiguousRows<A>{part.transposed, part.transposed_row, part.count, hidden},
+                        sums);
+    for (Index c = 0; c < part.count; ++c)
+      to[c * stride] = static_cast<A>(sums[c]) + (adds ? to[c * stride] : A(0));
   }
 
   template <class X>

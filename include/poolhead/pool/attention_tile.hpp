@@ -29,7 +29,7 @@ struct AttentionTile {
   Index stride = 0;
 
   /// How many positions of so many channels stay in a cache.
-  static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels, 16, most); }
+  static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels / N * N, 16, most); }
   /// So many numbers as whole vectors.
   static Index whole_vectors(Index numbers) { return (numbers + N - 1) / N * N; }
   /// The length of a copied row of so many numbers: whole vectors, and a line more, as rows a power of 2 apart
@@ -95,7 +95,7 @@ template <class X, class F>
 void each_tile(const X& x, Index channels, const F& f) {
   const Index most = AttentionTile<X>::capacity(channels);
   const Index tiles = (x.positions() + most - 1) / most;
-  const Index step = (x.positions() + tiles - 1) / tiles;
+  const Index step = AttentionTile<X>::whole_vectors((x.positions() + tiles - 1) / tiles);
   for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
 }
 
