@@ -19,8 +19,8 @@ struct AttentionTile {
   using T = std::remove_const_t<typename X::Scalar>;
   using A = AttentionProduct<T>;
   static constexpr int N = simd::lanes<A>;
-  static constexpr Index most = 64;
   static constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
+  static constexpr Index most = planes ? 128 : 64;
 
   Index positions[most];
   Index count = 0;  ///< of positions
