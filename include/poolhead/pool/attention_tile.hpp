@@ -19,6 +19,7 @@ struct AttentionTile {
   using T = std::remove_const_t<typename X::Scalar>;
   using A = AttentionProduct<T>;
   static constexpr int N = simd::lanes<A>;
+  static constexpr Index line = 64 / static_cast<Index>(sizeof(A));  // of a cache
   static constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
   static constexpr Index most = planes ? 128 : 64;
 
@@ -34,7 +35,7 @@ struct AttentionTile {
   static Index whole_vectors(Index numbers) { return (numbers + N - 1) / N * N; }
   /// The length of a copied row of so many numbers: whole vectors, and a line more, as rows a power of 2 apart
   /// would share a few sets of the first-level cache.
-  static Index padded(Index numbers) { return whole_vectors(numbers) + 64 / static_cast<Index>(sizeof(A)); }
+  static Index padded(Index numbers) { return whole_vectors(numbers) + line; }
 
   ContiguousRows<A> rows() const {
     return {values, stride, planes ? channels : count, planes ? count : channels};
@@ -59,6 +60,10 @@ struct AttentionTile {
       if (planes || channels == x.channels()) {
         values = planes ? sample + first * x.positions() + begin : sample + begin * channels;
         stride = planes ? x.positions() : channels;
+        // The next tile, where one takes less time than its memory to arrive.
+        const Index next = std::min(end - begin, x.positions() - end) * channels;
+        if (!planes && next <= 4096)
+          for (Index k = 0; k < next; k += line) __builtin_prefetch(values + count * channels + k);
         return;
       }
     }
