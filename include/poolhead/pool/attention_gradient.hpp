@@ -187,8 +187,8 @@ struct AttentionBackward {
     for (Index c = 0; c < channels; ++c) {
       g[c] = static_cast<A>(static_cast<Accumulator<T>>(dy(n, c)));
       wide_g[c] = static_cast<double>(g[c]);
-      g_y += wide_g[c] * cache.y(n, c);
     }
+    add_row_products(wide_g, ContiguousRows<double>{&cache.y(n, 0), channels, 1, channels}, &g_y);
     Tile tile;
     Index seen = 0;
     each_tile(x, channels, [&](Index begin, Index end) {

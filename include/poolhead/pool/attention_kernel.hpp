@@ -74,6 +74,10 @@ struct WeightedMean {
   }
   /// Makes all sums relative to a larger l.
   void move_to(double l, Index channels) const {
+    if (total() == 0.0) {  // as are the others
+      numbers[0] = l;
+      return;
+    }
     const double factor = std::exp(numbers[0] - l);
     numbers[0] = l;
     for (Index i = 1; i < size(channels); ++i) numbers[i] *= factor;
