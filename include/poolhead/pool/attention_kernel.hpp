@@ -231,13 +231,14 @@ struct AttentionWeights {
     double logs[most];
     for (Index i = 0; i < padded; i += L) {
       const auto own = static_cast<int>(std::min<Index>(L, tile.count - i));
-      Wide value = simd::splat<double, L>(score_bias);
+      Wide value = simd::zero<Wide>();
       for (Index j = 0; j < hidden; ++j) {
         const auto zero = simd::zero<simd::Vec<Sum, L>>();
         const auto after = simd::max(simd::load<Sum>(activations + j * most + i), zero);  // a NaN stays
         value = simd::multiply_add(simd::convert<double>(after), simd::splat<double, L>(score[j]), value);
         if (cache != nullptr) keep(after, &cache->activations(n, j, first + i), own);
       }
+      value = value + simd::splat<double, L>(score_bias);
       if (cache != nullptr) simd::store_first(&cache->score(n, first + i), value, own);
       simd::store_first(logs + i, softmax ? value : LogSigmoid<L>(value).value, L);
     }

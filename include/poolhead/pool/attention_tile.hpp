@@ -21,7 +21,7 @@ struct AttentionTile {
   static constexpr int N = simd::lanes<A>;
   static constexpr Index line = 64 / static_cast<Index>(sizeof(A));  // of a cache
   static constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
-  static constexpr Index most = planes ? 128 : 64;
+  static constexpr Index most = planes && std::same_as<A, float> ? 128 : 64;
 
   Index positions[most];
   Index count = 0;  ///< of positions
