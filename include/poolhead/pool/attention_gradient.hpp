@@ -347,6 +347,18 @@ struct AttentionBackward {
       to[c * stride] = static_cast<A>(sums[c]) + (adds ? to[c * stride] : A(0));
   }
 
+  /// Writes, or adds, elements of dx that lie next to each other.
+  static void put(const A* from, Index size, bool adds, T* to) {
+    using V = Accumulator<T>;
+    constexpr int L = simd::lanes<V>;
+    for (Index k = 0; k < size; k += L) {
+      const auto own = static_cast<int>(std::min<Index>(L, size - k));
+      auto value = simd::load_array<L>(from + k, own);
+      if (adds) value = value + simd::convert<A>(simd::load_first<V>(to + k, own));
+      simd::store_first(to + k, simd::convert<V>(value), own);
+    }
+  }
+
   template <class X>
   static void write(const X& x, T* dx, bool adds, Index n, const AttentionTile<X>& tile, const A* rows,
                     Index stride, const Part<X>& part, Index begin, Index end) {
@@ -355,11 +367,12 @@ struct AttentionBackward {
     const auto outer = planes ? part.count : tile.count;
     const auto inner = planes ? tile.count : part.count;
     for (Index i = 0; i < outer; ++i) {
-      for (Index k = 0; k < inner; ++k) {
-        T& element = to(n, part.first + (planes ? i : k), tile.positions[planes ? k : i]);
-        A value = rows[i * stride + k];
-        if (adds) value += static_cast<A>(static_cast<Accumulator<T>>(element));
-        element = static_cast<T>(static_cast<Accumulator<T>>(value));
+      if constexpr (is_masked<X>) {
+        for (Index k = 0; k < inner; ++k)
+          put(rows + i * stride + k, 1, adds,
+              &to(n, part.first + (planes ? i : k), tile.positions[planes ? k : i]));
+      } else {
+        put(rows + i * stride, inner, adds, &to(n, part.first + (planes ? i : 0), begin + (planes ? 0 : i)));
       }
     }
     if constexpr (is_masked<X>) {
