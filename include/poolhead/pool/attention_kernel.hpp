@@ -221,7 +221,7 @@ struct AttentionForward {
         mean.finish(y.row(n), channels);
         if (cache == nullptr) continue;
         std::copy_n(mean.numbers, 2, &cache->weights(n, 0));
-        for (Index c = 0; c < channels; ++c) cache->y(n, c) = mean.sums()[c] / mean.total();
+        mean.finish(&cache->y(n, 0), channels);
       }
     });
   }

@@ -87,8 +87,8 @@ struct WeightedMean {
   }
   template <class T>
   void finish(T* y, Index channels) const {
-    for (Index c = 0; c < channels; ++c)
-      y[c] = static_cast<T>(static_cast<Accumulator<T>>(sums()[c] / total()));
+    const double factor = 1.0 / total();
+    for (Index c = 0; c < channels; ++c) y[c] = static_cast<T>(static_cast<Accumulator<T>>(sums()[c] * factor));
   }
 };
 
