@@ -27,10 +27,11 @@ struct ProductStart {
   const A* columns = nullptr;
 };
 
-/// c = start + a b for R rows and V vectors of columns, the last of which holds `count`.
+/// c = start + a b for R rows and V vectors of columns, the last of which holds `count`. whole_rows: it can be
+/// read as a whole in b.
 template <int R, int V, class Left, class A, class Sum>
 POOLHEAD_INLINE void multiply_block(const Strided<Left>& a, const A* b, Index b_row, Sum* c, Index c_row,
-                                    Index depth, int count, const ProductStart<A>& start) {
+                                    Index depth, int count, bool whole_rows, const ProductStart<A>& start) {
   constexpr int N = simd::lanes<A>;
   constexpr int near = 4;  // rows that are addressed from one pointer
   const Left* left[(R + near - 1) / near];
@@ -58,7 +59,7 @@ POOLHEAD_INLINE void multiply_block(const Strided<Left>& a, const A* b, Index b_
       unroll<(R + near - 1) / near>([&](auto i) __attribute__((always_inline)) { left[i] += a.column; });
     }
   };
-  if (count == N)
+  if (count == N || whole_rows)
     add(std::true_type{});
   else
     add(std::false_type{});
@@ -79,7 +80,8 @@ POOLHEAD_INLINE void multiply_block(const Strided<Left>& a, const A* b, Index b_
 /// c's.
 template <class Left, class A, class Sum>
 [[gnu::noinline]] void multiply_add(const Strided<Left>& a, const A* b, Index b_row, Sum* c, Index c_row,
-                                    Index rows, Index columns, Index depth, const ProductStart<A>& start = {}) {
+                                    Index rows, Index columns, Index depth, const ProductStart<A>& start = {},
+                                    bool whole_rows = false) {
   constexpr int N = simd::lanes<A>;
   // Of the registers two are columns, and one is an element.
   constexpr Index most_rows = simd::register_count == 32 ? 12 : 6;
@@ -102,7 +104,7 @@ template <class Left, class A, class Sum>
             static_cast<int>(together), [&](auto number) __attribute__((always_inline)) {
               multiply_block<number, V>(Strided<Left>{a.data + i * a.row + first * a.column, a.row, a.column},
                                         b + first * b_row + j, b_row, c + i * c_row + j, c_row, terms, count,
-                                        own);
+                                        whole_rows, own);
             });
         i += together;
       }

@@ -128,7 +128,7 @@ struct AttentionWeights {
     Sum* const sums = workspace<Turned, Sum>(row * most);
     for (Index i = 0; i < tile.count; ++i)
       for (Index j = 0; j < row; ++j) sums[i * row + j] = static_cast<Sum>(bias[j]);
-    multiply_add(tile.by_position(), columns, row, sums, row, tile.count, hidden, channels);
+    multiply_add(tile.by_position(), columns, row, sums, row, tile.count, hidden, channels, {}, true);
     for (Index i = 0; i < tile.count; i += L)
       turn_planes(sums + i * row, row, row, static_cast<int>(std::min(L, tile.count - i)), to + i, most);
     return to;

@@ -58,7 +58,7 @@ struct AttentionSums {
       for (Index j = 0; j < hidden; j += N)
         turn_planes(own.slopes + j * own.stride, own.stride, tile.count,
                     static_cast<int>(std::min(N, hidden - j)), turned + j, row);
-      multiply_add(tile.by_channel(), turned, row, running, hidden, channels, hidden, tile.count, start);
+      multiply_add(tile.by_channel(), turned, row, running, hidden, channels, hidden, tile.count, start, true);
     } else {
       multiply_add(Strided<A>{own.slopes, own.stride, 1}, tile.values, tile.stride, running, channels, hidden,
                    channels, tile.count, start);
