@@ -55,6 +55,13 @@ POOL_TEST("attention of any number of hidden channels, over more positions than 
   }
 }
 
+POOL_TEST("the gradient of hidden weights over more tiles than are added up at a time", "[pool][oracle]") {
+  using T = typename TestType::Scalar;
+  const Map<TestType> x({1, 5, 1, 1300}, noise(13));
+  for (const Index hidden : {2, 10})
+    for (const auto kind : kinds<T>) REQUIRE(attention_difference(attention<T>(5, hidden, kind), x) == "");
+}
+
 POOL_TEST("the gradient of many hidden weights, which comes in parts of the channels", "[pool][oracle]") {
   using T = typename TestType::Scalar;
   const Map<TestType> x({3, 1003, 3, 3}, noise(12));

@@ -89,6 +89,18 @@ POOLHEAD_INLINE T total(const Vec<T, N>& a) {
   return each[0];
 }
 
+/// Lane i of the answer is the sum of all lanes of rows[i], i < 2 H.
+template <int H, class T, int N>
+POOLHEAD_INLINE Vec<T, N> totals(Vec<T, N>* rows) {
+  poolhead::detail::unroll<H>([&](auto i) __attribute__((always_inline)) {
+    rows[i] = lower<H>(rows[i], rows[i + H]) + upper<H>(rows[i], rows[i + H]);
+  });
+  if constexpr (H == 1)
+    return rows[0];
+  else
+    return totals<H / 2>(rows);
+}
+
 /// Turns the rows of a square of N x N lanes into its columns.
 template <int H, class T, int N>
 POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {

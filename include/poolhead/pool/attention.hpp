@@ -39,7 +39,7 @@ class AttentionPool : public PoolCalls<AttentionPool<T>> {
   using ParameterScalar = T;
   enum Kind { softmax, sigmoid };
   template <Scalar U>
-  struct Cache : detail::AttentionCache {};
+  struct Cache : detail::AttentionCache<detail::AttentionProduct<U>> {};
 
   Projection<T> hidden;
   Projection<T> score;

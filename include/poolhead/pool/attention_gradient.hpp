@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/pool/attention_kernel.hpp"
+#include "poolhead/pool/attention_products.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -13,7 +14,7 @@ template <class P>
 struct AttentionBackward {
   using T = typename P::ParameterScalar;
   using A = AttentionProduct<T>;
-  static constexpr int N = simd::lanes<A>;
+  static constexpr Index N = simd::lanes<A>;
   static constexpr Index blocks = 8;  // of samples: parameter gradients are added up in this order
   // The gradient of so many hidden weights, in double, would leave the cache between two tiles. Products then
   // wait until all slopes are known, and are those of all tiles with a part of the channels at a time.
@@ -22,7 +23,7 @@ struct AttentionBackward {
 
   const P& pool;
   Rows<const T> dy;
-  const AttentionCache& cache;
+  const AttentionCache<A>& cache;
   P* gradient;  // null where the parameters are fixed
 
   template <class X, class DX, class D>
@@ -33,19 +34,25 @@ struct AttentionBackward {
     const Index hidden = weights.hidden;
     const Index matrix = hidden * x.channels();
     const bool in_parts = matrix >= many_weights;
-    const Index kept_of_sample = in_parts ? Kept::size(x.positions(), hidden) : 0;
+    const Index kept_of_sample = in_parts ? AttentionSlopes<A>::size(x.positions(), hidden) : 0;
     A* const kept = in_parts ? workspace<Memory, A>(x.batch() * kept_of_sample) : nullptr;
     const Index size = 2 * hidden + 1 + (in_parts ? 0 : matrix);
     double* const partial = workspace<Partial, double>(blocks * size);
-    std::fill_n(partial, blocks * size, 0.0);
     const Index count = std::min(blocks, x.batch());
     const double bytes = weights.bytes(x) * static_cast<double>(x.batch());
     parallel_for(device, count, 3.0 * bytes / static_cast<double>(std::max<Index>(count, 1)),
                  [&](Index first, Index last) {
-                   for (Index block = first; block < last; ++block)
+                   struct Running;
+                   for (Index block = first; block < last; ++block) {
+                     double* const own = partial + block * size;
+                     std::fill_n(own, 2 * hidden + 1, 0.0);
+                     AttentionSums<X> sums{hidden, x.channels(), own + 2 * hidden + 1,
+                                           in_parts ? nullptr : workspace<Running, A>(matrix)};
                      for (Index n = x.batch() * block / count; n < x.batch() * (block + 1) / count; ++n)
-                       sample(x, dx, adds, weights, n, partial + block * size,
+                       sample(x, dx, adds, weights, n, own, sums,
                               in_parts ? kept + n * kept_of_sample : nullptr);
+                     sums.flush();
+                   }
                  });
     if (in_parts && (gradient != nullptr || !std::same_as<DX, Nowhere>)) {
       const Index parts = (x.channels() + part_channels - 1) / part_channels;
@@ -54,123 +61,110 @@ struct AttentionBackward {
           multiply_part(x, dx, adds, weights, part * part_channels, kept);
       });
     }
-    if (gradient == nullptr) return;
+    if (gradient == nullptr || count == 0) return;
+    const double ones[blocks] = {1, 1, 1, 1, 1, 1, 1, 1};
+    add_weighted_rows<double>(ones, ContiguousRows<double>{partial + size, size, count - 1, size}, partial);
     const double* next = partial;
     const auto add = [&](auto& tensor) {
-      for (Index i = 0; i < tensor.size(); ++i) {
-        double sum = 0.0;
-        for (Index block = 0; block < count; ++block) sum += next[block * size + i];
-        add_to(tensor.data()[i], sum);
-      }
+      for (Index i = 0; i < tensor.size(); ++i) add_to_gradient(tensor.data()[i], next[i]);
       next += tensor.size();
     };
     add(gradient->hidden.bias);
     add(gradient->score.weight);
     add(gradient->score.bias);
-    if (!in_parts) add(gradient->hidden.weight);
+    if (!in_parts)
+      AttentionSums<X>{hidden, x.channels(), partial + 2 * hidden + 1, nullptr}.add_to(gradient->hidden.weight,
+                                                                                       0);
   }
 
  private:
-  using Tile = AttentionTile<A>;
-
-  /// Channels first .. first + count - 1, and what belongs to them.
-  struct Part {
-    Index first;
-    Index count;
-    const A* weight;  // (hidden, count), rows `row` apart
-    Index row;
-    double* sums;  // (hidden, count): the gradient of weight
-  };
-
-  /// Rows of a part's channels that become dx.
-  struct Result {
-    A* rows = nullptr;
-    Index stride = 0;
-    bool in_place = false;  // they are dx's own
-  };
-
-  /// What is kept of a sample: weights of valid positions and, row by row, the gradients before ReLU.
-  struct Kept {
-    A* weights;
-    A* slopes;
-
-    static Index size(Index positions, Index hidden) { return positions * (hidden + 1); }
-    Kept(A* memory, Index positions) : weights(memory), slopes(memory + positions) {}
-    void move_on(Index count, Index hidden) {
-      weights += count;
-      slopes += count * hidden;
-    }
-  };
-
-  static void add_to(T& to, double sum) {
-    to = static_cast<T>(static_cast<Accumulator<T>>(static_cast<double>(to) + sum));
-  }
-
   /// Adds sample n to the gradients of parameters and makes its dx; where memory is given to keep what products
   /// need, it leaves those, which are dx and the gradient of the matrix, to multiply_part.
   template <class X, class DX>
   void sample(const X& x, const DX& dx, bool adds, const AttentionWeights<P>& weights, Index n, double* partial,
-              A* kept_memory) const {
+              AttentionSums<X>& sums, A* kept_memory) const {
     struct Scratch;
     struct Wide;
+    using Tile = AttentionTile<X>;
     const Index channels = x.channels();
     const Index hidden = weights.hidden;
-    const Index most = Tile::capacity(channels);
     double* const wide_g = workspace<Wide, double>(channels);
     const bool keeps = kept_memory != nullptr;
     const Index padded = Tile::padded(channels);
-    A* const g = workspace<Scratch, A>(padded + (keeps ? 0 : most * padded + Kept::size(most, hidden)));
+    A* const g = workspace<Scratch, A>(
+        padded +
+        (keeps ? 0 : AttentionResult<X>::room(channels) + AttentionSlopes<A>::size(Tile::most, hidden)));
     A* const rows = g + padded;
-    Kept kept = keeps ? Kept(kept_memory, x.positions()) : Kept(rows + most * padded, most);
+    AttentionSlopes<A> kept = keeps ? AttentionSlopes<A>(kept_memory, x.positions())
+                                    : AttentionSlopes<A>(rows + AttentionResult<X>::room(channels), Tile::most);
     double* const hidden_bias = partial;
     double* const score_weight = hidden_bias + hidden;
     double* const score_bias = score_weight + hidden;
-    const Part whole{0, channels, weights.weight, channels, score_bias + 1};
+    const AttentionPart<X> whole{0,        channels,           g,           weights.weight,
+                                 channels, weights.transposed, weights.row, rows};
 
     double g_y = 0.0;
     for (Index c = 0; c < channels; ++c) {
       g[c] = static_cast<A>(static_cast<Accumulator<T>>(dy(n, c)));
       wide_g[c] = static_cast<double>(g[c]);
-      g_y += wide_g[c] * cache.y(n, c);
     }
+    add_row_products(wide_g, ContiguousRows<double>{&cache.y(n, 0), channels, 1, channels}, &g_y);
     Tile tile;
+    Index seen = 0;
     each_tile(x, channels, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
-      const Result result = keeps ? Result{} : place(x, dx, adds, n, begin, whole, rows);
-      A* const slopes = kept.slopes;
-      for (Index i = 0; i < tile.count; ++i) {
-        const Index s = tile.positions[i];
-        const double score = cache.score(n, s);
-        const double l = weights.softmax ? score : log_sigmoid(score);
-        const double weight = std::exp(l - cache.weights(n, 0)) / cache.weights(n, 1);
-        double slope = weight * (dot(wide_g, tile.values + i * tile.stride, channels) - g_y);
-        if (!weights.softmax) slope *= log_sigmoid_slope(score);
-        *score_bias += slope;
-        const double* const activation = &cache.activations(n, s, 0);
-        for (Index j = 0; j < hidden; j += N) {
-          const auto own = static_cast<int>(std::min<Index>(N, hidden - j));
-          const auto load = [&](const double* p) { return simd::load_array<N>(p + j, own); };
-          const auto add = [&](double* sums, const simd::Vec<double, N>& value) {
-            simd::store_first(sums + j, load(sums) + value, own);
-          };
-          const auto after = load(activation);
-          const auto wide_slope = simd::splat<double, N>(slope);
-          const auto before = simd::select(after == simd::zero<simd::Vec<double, N>>(), after,
-                                           wide_slope * load(weights.score));
-          simd::store_first(slopes + i * hidden + j, simd::convert<A>(before), own);
-          add(hidden_bias, before);
-          add(score_weight, wide_slope * after);
-        }
-        if (keeps)
-          kept.weights[i] = static_cast<A>(weight);
-        else if constexpr (!std::same_as<DX, Nowhere>)
-          scale(static_cast<A>(weight), g, result.rows + i * result.stride, channels);
-      }
-      if (keeps)
-        kept.move_on(tile.count, hidden);
+      double slopes[Tile::most] = {};
+      if constexpr (Tile::planes)
+        add_weighted_rows<double>(wide_g, tile.rows(), slopes);
       else
-        multiply(x, dx, adds, n, tile, slopes, hidden, whole, result, begin, end);
+        add_row_products<double>(wide_g, tile.rows(), slopes);
+      weigh(weights, n, seen, tile.count, g_y, slopes, kept.weights);
+      for (Index i = 0; i < tile.count; ++i) *score_bias += slopes[i];
+      const A* const activations = &cache.activations(n, 0, seen);
+      const ContiguousRows<A> after{activations, x.positions(), hidden, tile.count};
+      add_row_products<double>(slopes, after, score_weight);
+      for (Index i = 0; i < tile.count; i += N) {
+        const auto own = static_cast<int>(std::min<Index>(N, tile.count - i));
+        const auto slope = simd::convert<A>(simd::load_array<static_cast<int>(N)>(slopes + i, own));
+        for (Index j = 0; j < hidden; ++j) {
+          const auto active = simd::load_first<A>(activations + j * x.positions() + i, own);
+          const auto before = simd::splat<A, static_cast<int>(N)>(static_cast<A>(weights.score[j])) * slope;
+          simd::store_first(kept.slopes + j * kept.stride + i,
+                            simd::select(active == simd::zero<simd::Vec<A, N>>(), active, before), own);
+        }
+      }
+      double ones[Tile::most];
+      std::fill_n(ones, tile.count, 1.0);
+      add_row_products<double>(ones, ContiguousRows<A>{kept.slopes, kept.stride, hidden, tile.count},
+                               hidden_bias);
+      if (keeps)
+        kept.move_on(tile.count);
+      else
+        multiply(x, dx, adds, tile, kept, whole, sums, n, begin, end);
+      seen += tile.count;
     });
+  }
+
+  /// From the products g . x_s of `count` positions of sample n, `first` on, makes dl / dscore; and their
+  /// weights.
+  void weigh(const AttentionWeights<P>& weights, Index n, Index first, Index count, double g_y, double* slopes,
+             A* to) const {
+    constexpr int L = simd::lanes<A>;
+    const auto wide = [](double value) { return simd::splat<double, L>(value); };
+    for (Index i = 0; i < count; i += L) {
+      const auto own = static_cast<int>(std::min<Index>(L, count - i));
+      auto log = simd::load_array<L>(&cache.score(n, first + i), own);
+      auto slope = wide(1.0);
+      if (!weights.softmax) {
+        const LogSigmoid<L> sigmoid(log);
+        log = sigmoid.value;
+        slope = sigmoid.slope;
+      }
+      const auto weight = exponential(log - wide(cache.weights(n, 0))) / wide(cache.weights(n, 1));
+      simd::store_first(to + i, simd::convert<A>(weight), own);
+      slope = weight * (simd::load_array<L>(slopes + i, own) - wide(g_y)) * slope;
+      simd::store_first(slopes + i, slope, own);
+    }
   }
 
   /// The products of all tiles for the channels from `first` on. One thread adds up a part, sample by sample,
@@ -178,99 +172,46 @@ struct AttentionBackward {
   template <class X, class DX>
   void multiply_part(const X& x, const DX& dx, bool adds, const AttentionWeights<P>& weights, Index first,
                      A* kept_memory) const {
-    struct Sums;
+    struct Memory;
     struct Own;
+    using Tile = AttentionTile<X>;
     const Index hidden = weights.hidden;
     const Index count = std::min(part_channels, x.channels() - first);
-    double* const sums = workspace<Sums, double>(hidden * count);
-    std::fill_n(sums, hidden * count, 0.0);
+    double* const memory = workspace<Memory, double>(hidden * count);
+    struct Running;
+    AttentionSums<X> sums{hidden, count, memory, workspace<Running, A>(hidden * count)};
     // Rows next to each other: as far apart as the matrix's they would share a few sets of the cache.
-    const Index padded = Tile::padded(count);
-    A* const weight = workspace<Own, A>(hidden * count + (Tile::capacity(count) + 1) * padded);
+    A* const weight = workspace<Own, A>(hidden * count + Tile::padded(count) + AttentionResult<X>::room(count));
     A* const g = weight + hidden * count;
-    A* const rows = g + padded;
     for (Index j = 0; j < hidden; ++j)
       std::copy_n(weights.weight + j * x.channels() + first, count, weight + j * count);
-    const Part part{first, count, weight, count, sums};
+    const AttentionPart<X> part{first,       count,
+                                g,           weight,
+                                count,       weights.transposed + first * weights.row,
+                                weights.row, g + Tile::padded(count)};
     Tile tile;
     for (Index n = 0; n < x.batch(); ++n) {
       for (Index c = 0; c < count; ++c) g[c] = static_cast<A>(static_cast<Accumulator<T>>(dy(n, first + c)));
-      Kept kept(kept_memory + n * Kept::size(x.positions(), hidden), x.positions());
+      AttentionSlopes<A> kept(kept_memory + n * AttentionSlopes<A>::size(x.positions(), hidden), x.positions());
       each_tile(x, count, [&](Index begin, Index end) {
         tile.read(x, n, begin, end, first, count);
-        const Result result = place(x, dx, adds, n, begin, part, rows);
-        if constexpr (!std::same_as<DX, Nowhere>)
-          for (Index i = 0; i < tile.count; ++i)
-            scale(kept.weights[i], g, result.rows + i * result.stride, count);
-        multiply(x, dx, adds, n, tile, kept.slopes, hidden, part, result, begin, end);
-        kept.move_on(tile.count, hidden);
+        multiply(x, dx, adds, tile, kept, part, sums, n, begin, end);
+        kept.move_on(tile.count);
       });
     }
     if (gradient == nullptr) return;
-    for (Index j = 0; j < hidden; ++j)
-      for (Index c = 0; c < count; ++c) add_to(gradient->hidden.weight(j, first + c), sums[j * count + c]);
+    sums.flush();
+    sums.add_to(gradient->hidden.weight, first);
   }
 
-  /// Where the rows of a tile from position `begin` on go; nowhere without dx.
+  /// Adds a tile's products to the sums, and makes its dx.
   template <class X, class DX>
-  static Result place(const X& x, const DX& dx, bool adds, Index n, Index begin, const Part& part, A* rows) {
-    if constexpr (std::same_as<DX, Nowhere>) return {};
-    if constexpr (std::same_as<typename X::Layout, ChannelsLast> && !is_masked<X> && std::same_as<DX, A*>) {
-      if (!adds) return {dx + (n * x.positions() + begin) * x.channels() + part.first, x.channels(), true};
-    }
-    return {rows, Tile::padded(part.count), false};
-  }
-
-  /// Adds a tile's products to the sums, and to the rows that become dx.
-  template <class X, class DX>
-  void multiply(const X& x, const DX& dx, bool adds, Index n, const Tile& tile, const A* slopes, Index hidden,
-                const Part& part, Result result, Index begin, Index end) const {
-    if (gradient != nullptr)
-      multiply_add(Strided<A>{slopes, 1, hidden}, tile.values, tile.stride, part.sums, part.count, hidden,
-                   part.count, tile.count);
-    if constexpr (!std::same_as<DX, Nowhere>) {
-      multiply_add(Strided<A>{slopes, hidden, 1}, part.weight, part.row, result.rows, result.stride, tile.count,
-                   part.count, hidden);
-      if (!result.in_place) write(x, dx, adds, n, tile, result, part, begin, end);
-    }
-  }
-
-  /// to = factor * g
-  POOLHEAD_INLINE static void scale(A factor, const A* g, A* to, Index size) {
-    Index c = 0;
-    for (; c + N <= size; c += N) simd::store(to + c, simd::splat<A, N>(factor) * simd::load<A>(g + c));
-    for (; c < size; ++c) to[c] = factor * g[c];
-  }
-
-  template <class X>
-  static void write(const X& x, T* dx, bool adds, Index n, const Tile& tile, Result result, const Part& part,
-                    Index begin, Index end) {
-    const Index channels = part.count;
-    const FeatureMap<T, typename X::Layout> to(dx, x.shape());
-    constexpr bool turns = std::same_as<typename X::Layout, ChannelsFirst> && !is_masked<X>;
-    if constexpr (turns && std::same_as<A, Accumulator<T>>) {
-      if (!adds) {
-        for (Index c = 0; c < channels; c += N)
-          turn_back<N>(result.rows + c, result.stride, tile.count,
-                       static_cast<int>(std::min<Index>(N, channels - c)), &to(n, part.first + c, begin),
-                       x.positions());
-        return;
-      }
-    }
-    for (Index i = 0; i < tile.count; ++i) {
-      for (Index c = 0; c < channels; ++c) {
-        T& element = to(n, part.first + c, tile.positions[i]);
-        A value = result.rows[i * result.stride + c];
-        if (adds) value += static_cast<A>(static_cast<Accumulator<T>>(element));
-        element = static_cast<T>(static_cast<Accumulator<T>>(value));
-      }
-    }
-    if constexpr (is_masked<X>) {
-      if (adds) return;
-      for (Index s = begin; s < end; ++s)
-        if (!is_valid(x, n, s))
-          for (Index c = 0; c < channels; ++c) to(n, part.first + c, s) = T(0);
-    }
+  void multiply(const X& x, const DX& dx, bool adds, const AttentionTile<X>& tile,
+                const AttentionSlopes<A>& kept, const AttentionPart<X>& part, AttentionSums<X>& sums, Index n,
+                Index begin, Index end) const {
+    if (gradient != nullptr && tile.count > 0) sums.add(tile, kept);
+    if constexpr (!std::same_as<DX, Nowhere>)
+      AttentionResult<X>(x, dx, adds).write(tile, kept, part, sums.hidden, n, begin, end);
   }
 };
 

@@ -3,94 +3,26 @@
 // difference.
 #pragma once
 
-#include "poolhead/core/product.hpp"
+#include "poolhead/pool/attention_mean.hpp"
 #include "poolhead/pool/attention_tile.hpp"
-#include "poolhead/pool/pool.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
-
-/// What backward needs of forward.
-struct AttentionCache : PoolCache {
-  Eigen::Tensor<double, 2, Eigen::RowMajor> y;            ///< (N, C)
-  Eigen::Tensor<double, 2, Eigen::RowMajor> weights;      ///< (N, 2): the largest log-weight, and their sum
-  Eigen::Tensor<double, 2, Eigen::RowMajor> score;        ///< (N, S)
-  Eigen::Tensor<double, 3, Eigen::RowMajor> activations;  ///< (N, S, hidden), after ReLU
-
-  void resize(Index hidden) {
-    y.resize(shape.batch, shape.channels);
-    weights.resize(shape.batch, 2);
-    score.resize(shape.batch, shape.positions());
-    activations.resize(shape.batch, shape.positions(), hidden);
-  }
-  void check_size(std::string_view type, std::string_view call, Index hidden) const {
-    const bool right = y.dimension(0) == shape.batch && y.dimension(1) == shape.channels &&
-                       weights.dimension(0) == shape.batch && weights.dimension(1) == 2 &&
-                       score.dimension(0) == shape.batch && score.dimension(1) == shape.positions() &&
-                       activations.dimension(0) == shape.batch &&
-                       activations.dimension(1) == shape.positions() && activations.dimension(2) == hidden;
-    if (!right)
-      fail<ValueError>(type, call, ": the cache's tensors are not those of its shape and ", hidden,
-                       " hidden channels");
-  }
-};
-
-/// ln sigmoid(score), and its derivative.
-inline double log_sigmoid(double score) {
-  return score < 0.0 ? score - std::log1p(std::exp(score)) : -std::log1p(std::exp(-score));
-}
-inline double log_sigmoid_slope(double score) {
-  return score < 0.0 ? 1.0 / (1.0 + std::exp(score)) : std::exp(-score) / (1.0 + std::exp(-score));
-}
-
-/// A mean with weights e^l, over memory of size(channels) numbers: the largest l, sum e^(l - largest) and, for
-/// each channel, sum e^(l - largest) x. Number may be const.
-template <class Number>
-struct WeightedMean {
-  Number* numbers;
-
-  static Index size(Index channels) { return channels + 2; }
-  double largest() const { return numbers[0]; }
-  double total() const { return numbers[1]; }
-  Number* sums() const { return numbers + 2; }
-
-  void clear(Index channels) const {
-    std::fill_n(numbers, size(channels), 0.0);
-    numbers[0] = -std::numeric_limits<double>::max();
-  }
-  /// Makes all sums relative to a larger l.
-  void move_to(double l, Index channels) const {
-    const double factor = std::exp(numbers[0] - l);
-    numbers[0] = l;
-    for (Index i = 1; i < size(channels); ++i) numbers[i] *= factor;
-  }
-  void merge(const double* other, Index channels) const {
-    if (other[1] == 0.0) return;  // it has seen nothing
-    if (other[0] > numbers[0]) move_to(other[0], channels);
-    const double factor = std::exp(other[0] - numbers[0]);
-    for (Index i = 1; i < size(channels); ++i) numbers[i] += factor * other[i];
-  }
-  template <class T>
-  void finish(T* y, Index channels) const {
-    for (Index c = 0; c < channels; ++c)
-      y[c] = static_cast<T>(static_cast<Accumulator<T>>(sums()[c] / total()));
-  }
-};
 
 /// The parameters of a pool, in memory of the calling thread where they are not the pool's own.
 template <class P>
 struct AttentionWeights {
   using T = typename P::ParameterScalar;
-  using F = AttentionProduct<T>;
-  static constexpr Index N = simd::lanes<F>;
+  using A = AttentionProduct<T>;
+  static constexpr Index N = simd::lanes<A>;
 
   Index channels;
   Index hidden;
   bool softmax;
-  const F* weight;      // (hidden, C)
-  const F* transposed;  // (C, row): rows of whole vectors
+  const A* weight;      // (hidden, C)
+  const A* transposed;  // (C, row): rows of whole vectors
   Index row;
-  const double* bias;   // (hidden)
+  const double* bias;   // (row)
   const double* score;  // (hidden)
   double score_bias;
   double gain;  // sqrt(sum over units of score^2 |weight|^2)
@@ -102,17 +34,17 @@ struct AttentionWeights {
         weight(as_products(pool.hidden.weight)),
         row((hidden + N - 1) / N * N),
         score_bias(static_cast<double>(pool.score.bias(0))) {
-    double* next = workspace<P, double>(2 * hidden);
+    double* next = workspace<P, double>(2 * row);
     const auto copy = [&](const auto& tensor) {
       double* const to = next;
-      for (Index i = 0; i < hidden; ++i) to[i] = static_cast<double>(tensor.data()[i]);
-      next += hidden;
+      for (Index i = 0; i < row; ++i) to[i] = i < hidden ? static_cast<double>(tensor.data()[i]) : 0.0;
+      next += row;
       return to;
     };
     bias = copy(pool.hidden.bias);
     score = copy(pool.score.weight);
     struct Transposed;
-    F* const columns = workspace<Transposed, F>(channels * row);
+    A* const columns = workspace<Transposed, A>(channels * row);
     for (Index j = 0; j < hidden; j += N)
       turn_planes(weight + j * channels, channels, channels, static_cast<int>(std::min(N, hidden - j)),
                   columns + j, row);
@@ -131,49 +63,20 @@ struct AttentionWeights {
 
   /// Adds sample n to the mean. cache: where scores and activations are kept, or null.
   template <class X>
-  void accumulate(const X& x, Index n, const WeightedMean<double>& mean, AttentionCache* cache) const {
-    struct Activations;
-    constexpr Index most = AttentionTile<F>::most;
-    double* const activations = workspace<Activations, double>(most * hidden);
+  void accumulate(const X& x, Index n, const WeightedMean<double>& mean, AttentionCache<A>* cache) const {
     const double* wide = nullptr;
-    AttentionTile<F> tile;
+    AttentionTile<X> tile;
+    Index first = 0;
     each_tile(x, channels, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
-      for (Index i = 0; i < tile.count; ++i) std::copy_n(bias, hidden, activations + i * hidden);
-      const auto multiply = [&](const auto* columns, Index stride) {
-        multiply_add(Strided<F>{tile.values, tile.stride, 1}, columns, stride, activations, hidden, tile.count,
-                     hidden, channels);
-      };
-      const bool ordinary = is_ordinary(tile);
-      if (ordinary) {
-        multiply(transposed, row);
+      if (tile.count == 0) return;
+      if (is_ordinary(tile)) {
+        add(tile, activations(tile, transposed), mean, n, first, cache);
       } else {
         if (wide == nullptr) wide = wide_columns();
-        multiply(wide, hidden);
+        add(tile, activations(tile, wide), mean, n, first, cache);
       }
-      double weights[most];
-      double largest = mean.largest();
-      for (Index i = 0; i < tile.count; ++i) {
-        double* const own = activations + i * hidden;
-        for (Index j = 0; j < hidden; ++j) own[j] = own[j] <= 0.0 ? 0.0 : own[j];  // a NaN stays
-        const double value = dot(own, score, hidden) + score_bias;
-        weights[i] = softmax ? value : log_sigmoid(value);
-        if (weights[i] > largest) largest = weights[i];
-        if (cache != nullptr) {
-          cache->score(n, tile.positions[i]) = value;
-          std::copy_n(own, hidden, &cache->activations(n, tile.positions[i], 0));
-        }
-      }
-      if (largest > mean.largest())
-        mean.move_to(std::min(largest, std::numeric_limits<double>::max()), channels);
-      for (Index i = 0; i < tile.count; ++i) {
-        weights[i] = std::exp(weights[i] - mean.largest());
-        mean.numbers[1] += weights[i];
-      }
-      if (ordinary)
-        tile.template add_mean<F>(weights, mean.sums(), channels);
-      else
-        tile.template add_mean<double>(weights, mean.sums(), channels);
+      first += tile.count;
     });
   }
 
@@ -182,30 +85,117 @@ struct AttentionWeights {
   /// the elements' size. Above this many ulps of 1 the products are double.
   static constexpr double most_lost = 4.0;
 
-  bool is_ordinary(const AttentionTile<F>& tile) const {
-    if constexpr (std::same_as<F, double>) return true;
-    F largest = 0;
-    bool finite = true;
-    for (Index i = 0; i < tile.count; ++i) {
-      const F size = square(tile.values + i * tile.stride, channels);
-      finite = finite && size <= std::numeric_limits<F>::max();
-      largest = std::max(largest, size);
-    }
-    return finite && gain * static_cast<double>(largest) <= most_lost * static_cast<double>(channels);
+  template <class X>
+  bool is_ordinary(const AttentionTile<X>& tile) const {
+    if constexpr (std::same_as<A, double>) return true;
+    double squares[AttentionTile<X>::most] = {};
+    if constexpr (AttentionTile<X>::planes)
+      add_weighted_rows<A>(nullptr, tile.rows(), squares);
+    else
+      add_row_products<A>(nullptr, tile.rows(), squares);
+    const double most = std::min<double>(most_lost * static_cast<double>(channels) / gain,
+                                         static_cast<double>(std::numeric_limits<A>::max()));
+    bool ordinary = true;
+    for (Index i = 0; i < tile.count; ++i) ordinary = ordinary & (squares[i] <= most);
+    return ordinary;
   }
 
-  static const F* as_products(const Eigen::Tensor<T, 2, Eigen::RowMajor>& tensor) {
-    if constexpr (std::same_as<F, T>) return tensor.data();
-    F* const to = workspace<AttentionWeights, F>(tensor.size());
+  /// The hidden channels of a tile before ReLU: rows of most positions.
+  template <class Sum, class X>
+  Sum* activations(const AttentionTile<X>& tile, const Sum* columns) const {
+    struct Sums;
+    struct Turned;
+    constexpr Index L = simd::lanes<Sum>;
+    constexpr Index most = AttentionTile<X>::most;
+    Sum* const to = workspace<Sums, Sum>(row * most);
+    // Few hidden channels would fill few lanes: lanes are positions then.
+    if constexpr (std::same_as<Sum, A>) {
+      if (hidden <= N / 2) {
+        ContiguousRows<A> planes = tile.rows();
+        if (!AttentionTile<X>::planes) {
+          A* const turned = workspace<Turned, A>(most * channels);
+          for (Index i = 0; i < tile.count; i += N)
+            turn_planes(tile.values + i * tile.stride, tile.stride, channels,
+                        static_cast<int>(std::min(N, tile.count - i)), turned + i, most);
+          planes = {turned, most, channels, tile.count};
+        }
+        for (Index j = 0; j < hidden; ++j) std::fill_n(to + j * most, most, static_cast<Sum>(bias[j]));
+        multiply_add(Strided<A>{weight, channels, 1}, planes.data, planes.stride, to, most, hidden, tile.count,
+                     channels);
+        return to;
+      }
+    }
+    Sum* const sums = workspace<Turned, Sum>(row * most);
+    for (Index i = 0; i < tile.count; ++i)
+      for (Index j = 0; j < row; ++j) sums[i * row + j] = static_cast<Sum>(bias[j]);
+    multiply_add(tile.by_position(), columns, row, sums, row, tile.count, hidden, channels, {}, true);
+    for (Index i = 0; i < tile.count; i += L)
+      turn_planes(sums + i * row, row, row, static_cast<int>(std::min(L, tile.count - i)), to + i, most);
+    return to;
+  }
+
+  /// Adds a tile to the mean; `first` of the sample's positions have been seen.
+  template <class Sum, class X>
+  void add(const AttentionTile<X>& tile, const Sum* activations, const WeightedMean<double>& mean, Index n,
+           Index first, AttentionCache<A>* cache) const {
+    constexpr int L = simd::lanes<Sum>;
+    constexpr Index most = AttentionTile<X>::most;
+    using Wide = simd::Doubles<L>;
+    const Index padded = (tile.count + L - 1) / L * L;
+    double logs[most];
+    for (Index i = 0; i < padded; i += L) {
+      const auto own = static_cast<int>(std::min<Index>(L, tile.count - i));
+      Wide value = simd::zero<Wide>();
+      for (Index j = 0; j < hidden; ++j) {
+        const auto zero = simd::zero<simd::Vec<Sum, L>>();
+        const auto after = simd::max(simd::load<Sum>(activations + j * most + i), zero);  // a NaN stays
+        value = simd::multiply_add(simd::convert<double>(after), simd::splat<double, L>(score[j]), value);
+        if (cache != nullptr) keep(after, &cache->activations(n, j, first + i), own);
+      }
+      value = value + simd::splat<double, L>(score_bias);
+      if (cache != nullptr) simd::store_first(&cache->score(n, first + i), value, own);
+      simd::store_first(logs + i, softmax ? value : LogSigmoid<L>(value).value, L);
+    }
+    std::fill(logs + tile.count, logs + padded, -std::numeric_limits<double>::infinity());
+    double largest = mean.largest();
+    for (Index i = 0; i < tile.count; ++i)
+      if (logs[i] > largest) largest = logs[i];
+    if (largest > mean.largest()) mean.move_to(std::min(largest, std::numeric_limits<double>::max()), channels);
+    Sum weights[most];
+    Wide total = simd::zero<Wide>();
+    for (Index i = 0; i < padded; i += L) {
+      const Wide power = exponential(simd::load_array<L>(logs + i) - simd::splat<double, L>(mean.largest()));
+      total = total + power;
+      simd::store(weights + i, simd::convert<Sum>(power));
+    }
+    mean.numbers[1] += simd::total(total);
+    if constexpr (AttentionTile<X>::planes)
+      add_row_products<Sum>(weights, tile.rows(), mean.sums());
+    else
+      add_weighted_rows<Sum>(weights, tile.rows(), mean.sums());
+  }
+
+  /// Numbers that are too large for A become its largest.
+  template <class Sum, int L>
+  static void keep(const simd::Vec<Sum, L>& after, A* to, int own) {
+    if constexpr (std::same_as<Sum, A>)
+      simd::store_first(to, after, own);
+    else
+      simd::store_first(
+          to, simd::convert<A>(simd::min(simd::splat<Sum, L>(std::numeric_limits<A>::max()), after)), own);
+  }
+
+  static const A* as_products(const Eigen::Tensor<T, 2, Eigen::RowMajor>& tensor) {
+    if constexpr (std::same_as<A, T>) return tensor.data();
+    A* const to = workspace<AttentionWeights, A>(tensor.size());
     for (Index i = 0; i < tensor.size(); ++i)
-      to[i] = static_cast<F>(static_cast<Accumulator<T>>(tensor.data()[i]));
+      to[i] = static_cast<A>(static_cast<Accumulator<T>>(tensor.data()[i]));
     return to;
   }
   const double* wide_columns() const {
     struct Wide;
-    double* const to = workspace<Wide, double>(channels * hidden);
-    for (Index j = 0; j < hidden; ++j)
-      for (Index c = 0; c < channels; ++c) to[c * hidden + j] = static_cast<double>(weight[j * channels + c]);
+    double* const to = workspace<Wide, double>(channels * row);
+    for (Index i = 0; i < channels * row; ++i) to[i] = static_cast<double>(transposed[i]);
     return to;
   }
 };
@@ -216,7 +206,7 @@ struct AttentionForward {
 
   const P& pool;
   Rows<T> y;
-  AttentionCache* cache;
+  AttentionCache<AttentionProduct<T>>* cache;
 
   template <class X, class D>
   void run(const X& x, const D& device) const {
@@ -231,7 +221,7 @@ struct AttentionForward {
         mean.finish(y.row(n), channels);
         if (cache == nullptr) continue;
         std::copy_n(mean.numbers, 2, &cache->weights(n, 0));
-        for (Index c = 0; c < channels; ++c) cache->y(n, c) = mean.sums()[c] / mean.total();
+        mean.finish(&cache->y(n, 0), channels);
       }
     });
   }

@@ -1,108 +1,106 @@
-// Positions of a sample in tiles, all of whose channels stand in rows.
+// Positions of a sample in tiles.
 #pragma once
 
-#include "poolhead/core/buffer.hpp"
 #include "poolhead/core/mask.hpp"
+#include "poolhead/core/product.hpp"
 #include "poolhead/core/tile.hpp"
+#include "poolhead/core/vector_product.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
-
-/// Positions of one sample whose channels stand in rows, `stride` apart; those that a mask leaves out are not
-/// among them.
-template <class A>
-struct AttentionTile {
-  static constexpr Index most = 64;
-  static constexpr int N = simd::lanes<A>;
-  Index positions[most];
-  Index count = 0;
-  const A* values = nullptr;
-  Index stride = 0;
-
-  /// How many positions of so many channels stay in a cache.
-  static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels, 16, most); }
-  /// The length of a row: whole vectors, and a line more, as rows a power of 2 apart would share a few sets of
-  /// the first-level cache.
-  static Index padded(Index channels) {
-    return (channels + N - 1) / N * N + 64 / static_cast<Index>(sizeof(A));
-  }
-
-  /// Takes all channels of the valid ones of positions begin .. end - 1.
-  template <class X>
-  void read(const X& x, Index n, Index begin, Index end) {
-    read(x, n, begin, end, 0, x.channels());
-  }
-  /// Takes `channels` channels of those, from channel `first` on.
-  template <class X>
-  void read(const X& x, Index n, Index begin, Index end, Index first, Index channels) {
-    struct Values;
-    using T = std::remove_const_t<typename X::Scalar>;
-    constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
-    const auto* const sample = x.sample(n);
-    count = 0;
-    for (Index s = begin; s < end; ++s)
-      if (is_valid(x, n, s)) positions[count++] = s;
-    if constexpr (!planes && !is_masked<X> && std::same_as<A, T>) {
-      if (channels == x.channels()) {  // a few of many are copied: see padded()
-        values = sample + begin * channels;
-        stride = channels;
-        return;
-      }
-    }
-    stride = padded(channels);
-    A* const rows = workspace<Values, A>(capacity(channels) * stride);
-    values = rows;
-    if constexpr (planes && !is_masked<X> && std::same_as<A, Accumulator<T>>) {
-      for (Index c = 0; c < channels; c += N)
-        turn_planes(sample + (first + c) * x.positions() + begin, x.positions(), count,
-                    static_cast<int>(std::min<Index>(N, channels - c)), rows + c, stride);
-    } else {
-      for (Index i = 0; i < count; ++i)
-        for (Index c = 0; c < channels; ++c)
-          rows[i * stride + c] = static_cast<A>(static_cast<Accumulator<T>>(x(n, first + c, positions[i])));
-    }
-  }
-
-  /// sums[c] += sum over positions of weights[i] x(i, c), in Sum; floats are added to the doubles together.
-  template <class Sum>
-  void add_mean(const double* weights, double* sums, Index channels) const {
-    using V = simd::Vec<Sum, N>;
-    V factor[most];
-    for (Index i = 0; i < count; ++i) factor[i] = simd::splat<Sum, N>(static_cast<Sum>(weights[i]));
-    const auto add = [&](auto vectors, Index c, int lanes) __attribute__((always_inline)) {
-      constexpr int K = vectors;
-      V own[K];
-      unroll<K>([&](auto k) __attribute__((always_inline)) { own[k] = simd::zero<V>(); });
-      for (Index i = 0; i < count; ++i) {
-        unroll<K>([&](auto k) __attribute__((always_inline)) {
-          const A* const p = values + i * stride + c + k * N;
-          const auto x = lanes == N ? simd::load<A>(p) : simd::load_first<A>(p, lanes);
-          own[k] = simd::multiply_add(factor[i], simd::convert<Sum>(x), own[k]);
-        });
-      }
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        double* const p = sums + c + k * N;
-        simd::store_first(p, simd::load_array<N>(p, lanes) + simd::convert<double>(own[k]), lanes);
-      });
-    };
-    constexpr int together = V::split ? 4 : 8;
-    Index c = 0;
-    for (; c + together * N <= channels; c += together * N) add(std::integral_constant<int, together>{}, c, N);
-    for (; c < channels; c += N)
-      add(std::integral_constant<int, 1>{}, c, static_cast<int>(std::min<Index>(N, channels - c)));
-  }
-};
 
 /// The type of products. The terms of a 16-bit gradient may cancel to less than floats keep.
 template <Scalar T>
 using AttentionProduct = std::conditional_t<sizeof(T) == 2, double, Accumulator<T>>;
 
+/// Valid positions of one sample of X, as a matrix with rows of channels; with planes, of positions.
+template <class X>
+struct AttentionTile {
+  using T = std::remove_const_t<typename X::Scalar>;
+  using A = AttentionProduct<T>;
+  static constexpr int N = simd::lanes<A>;
+  static constexpr Index line = 64 / static_cast<Index>(sizeof(A));  // of a cache
+  static constexpr bool planes = std::same_as<typename X::Layout, ChannelsFirst>;
+  static constexpr Index most = planes && std::same_as<A, float> ? 128 : 64;
+
+  Index positions[most];
+  Index count = 0;  ///< of positions
+  Index channels = 0;
+  const A* values = nullptr;
+  Index stride = 0;
+
+  /// How many positions of so many channels stay in a cache.
+  static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels / N * N, 16, most); }
+  /// So many numbers as whole vectors.
+  static Index whole_vectors(Index numbers) { return (numbers + N - 1) / N * N; }
+  /// The length of a copied row of so many numbers: whole vectors, and a line more, as rows a power of 2 apart
+  /// would share a few sets of the first-level cache.
+  static Index padded(Index numbers) { return whole_vectors(numbers) + line; }
+
+  ContiguousRows<A> rows() const {
+    return {values, stride, planes ? channels : count, planes ? count : channels};
+  }
+  /// Element (position, channel).
+  Strided<A> by_position() const { return {values, planes ? 1 : stride, planes ? stride : 1}; }
+  /// Element (channel, position).
+  Strided<A> by_channel() const { return {values, planes ? stride : 1, planes ? 1 : stride}; }
+
+  /// Takes all channels of the valid ones of positions begin .. end - 1.
+  void read(const X& x, Index n, Index begin, Index end) { read(x, n, begin, end, 0, x.channels()); }
+  /// Takes `own_channels` channels of those, from channel `first` on.
+  void read(const X& x, Index n, Index begin, Index end, Index first, Index own_channels) {
+    struct Values;
+    channels = own_channels;
+    count = 0;
+    for (Index s = begin; s < end; ++s)
+      if (is_valid(x, n, s)) positions[count++] = s;
+    const T* const sample = x.sample(n);
+    // A few of many channels are copied: see padded().
+    if constexpr (!is_masked<X> && std::same_as<A, T>) {
+      if (planes || channels == x.channels()) {
+        values = planes ? sample + first * x.positions() + begin : sample + begin * channels;
+        stride = planes ? x.positions() : channels;
+        // The next tile, where one takes less time than its memory to arrive.
+        const Index next = std::min(end - begin, x.positions() - end) * channels;
+        if (!planes && next <= 4096)
+          for (Index k = 0; k < next; k += line) __builtin_prefetch(values + count * channels + k);
+        return;
+      }
+    }
+    stride = padded(planes ? most : channels);
+    A* const to = workspace<Values, A>(stride * (planes ? channels : capacity(channels)));
+    values = to;
+    if constexpr (!planes) {
+      for (Index i = 0; i < count; ++i)
+        copy(sample + positions[i] * x.channels() + first, channels, to + i * stride);
+    } else {
+      for (Index c = 0; c < channels; ++c) {
+        const T* const plane = sample + (first + c) * x.positions();
+        if constexpr (is_masked<X>)
+          for (Index i = 0; i < count; ++i)
+            to[c * stride + i] = static_cast<A>(static_cast<Accumulator<T>>(plane[positions[i]]));
+        else
+          copy(plane + begin, count, to + c * stride);
+      }
+    }
+  }
+
+ private:
+  static void copy(const T* from, Index size, A* to) {
+    constexpr int L = simd::lanes<Accumulator<T>>;
+    for (Index k = 0; k < size; k += L) {
+      const auto own = static_cast<int>(std::min<Index>(L, size - k));
+      simd::store_first(to + k, simd::convert<A>(simd::load_first<Accumulator<T>>(from + k, own)), own);
+    }
+  }
+};
+
 /// f(begin, end) for tiles of the positions of x, of which so many channels are read together.
 template <class X, class F>
 void each_tile(const X& x, Index channels, const F& f) {
-  const Index most = AttentionTile<AttentionProduct<typename X::Scalar>>::capacity(channels);
+  const Index most = AttentionTile<X>::capacity(channels);
   const Index tiles = (x.positions() + most - 1) / most;
-  const Index step = (x.positions() + tiles - 1) / tiles;
+  const Index step = AttentionTile<X>::whole_vectors((x.positions() + tiles - 1) / tiles);
   for (Index begin = 0; begin < x.positions(); begin += step) f(begin, std::min(begin + step, x.positions()));
 }
 
