@@ -106,9 +106,72 @@ POOLHEAD_INLINE std::int16_t least(const Vec<std::int16_t, N>& a) {
   }
 }
 
-/// Turns the rows of a square of N x N lanes into its columns.
+// Turning a square of N x N lanes takes log2 N rounds, too. Shuffles within 16 bytes, and of 16 bytes as a
+// whole, are the ones that every instruction set does at once.
+namespace detail {
+/// The lanes of one piece of 16 bytes.
+template <class T, int N>
+inline constexpr int piece = std::min(N, 16 / static_cast<int>(sizeof(T)));
+
+/// Of the pieces of a and then b the even ones, or the odd ones.
+template <bool odd, class T, int N>
+POOLHEAD_INLINE Vec<T, N> every_other_piece(const Vec<T, N>& a, const Vec<T, N>& b) {
+  constexpr int L = piece<T, N>;
+  return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    return Vec<T, N>{
+        shuffle<typename Vec<T, N>::Raw, N, ((2 * (I / L) + (odd ? 1 : 0)) * L + I % L)...>(a.raw, b.raw)};
+  }
+  (std::make_integer_sequence<int, N>{});
+}
+/// In each piece, U lanes of a and of b in turns, beginning with their first, or with the first of their upper
+/// halves.
+template <int U, bool upper, class T, int N>
+POOLHEAD_INLINE Vec<T, N> interleave_pieces(const Vec<T, N>& a, const Vec<T, N>& b) {
+  constexpr int L = piece<T, N>;
+  return [&]<int... I>(std::integer_sequence<int, I...>) __attribute__((always_inline)) {
+    return Vec<T, N>{shuffle<typename Vec<T, N>::Raw, N,
+                             (I / L * L + (upper ? L / 2 : 0) + I % L / (2 * U) * U + I % U +
+                              (I % L / U % 2 == 0 ? 0 : N))...>(a.raw, b.raw)};
+  }
+  (std::make_integer_sequence<int, N>{});
+}
+/// Turns the squares of lanes within pieces. From round to round, rows that are 2, 4, ... apart meet.
+template <int U, class T, int N>
+POOLHEAD_INLINE void transpose_pieces(Vec<T, N> (&rows)[N]) {
+  constexpr int L = piece<T, N>;
+  if constexpr (U < L) {
+    Vec<T, N> next[N];
+    poolhead::detail::unroll<N / 2>([&](auto pair) __attribute__((always_inline)) {
+      // Of the L rows, pair i goes to where the lanes it brings together belong.
+      constexpr int group = pair / (L / 2) * L;
+      constexpr int i = pair % (L / 2);
+      constexpr int from = group + i / U * 2 * U + i % U;
+      constexpr int to = group + i / U * 2 * U + i % U * 2;
+      next[to] = interleave_pieces<U, false>(rows[from], rows[from + U]);
+      next[to + 1] = interleave_pieces<U, true>(rows[from], rows[from + U]);
+    });
+    poolhead::detail::unroll<N>([&](auto i) __attribute__((always_inline)) { rows[i] = next[i]; });
+    transpose_pieces<2 * U>(rows);
+  }
+}
+/// Turns the square of pieces; L rows share a row of it. G: how many are left to be halved.
+template <int G, class T, int N>
+POOLHEAD_INLINE void transpose_of_pieces(Vec<T, N> (&rows)[N]) {
+  constexpr int L = piece<T, N>;
+  if constexpr (G > 1) {
+    Vec<T, N> next[N];
+    poolhead::detail::unroll<N / 2>([&](auto pair) __attribute__((always_inline)) {
+      constexpr int from = pair / L * 2 * L + pair % L;
+      next[pair] = every_other_piece<false>(rows[from], rows[from + L]);
+      next[pair + N / 2] = every_other_piece<true>(rows[from], rows[from + L]);
+    });
+    poolhead::detail::unroll<N>([&](auto i) __attribute__((always_inline)) { rows[i] = next[i]; });
+    transpose_of_pieces<G / 2>(rows);
+  }
+}
+/// As pairs of rows H apart swap their lanes, which suits registers of any number.
 template <int H, class T, int N>
-POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {
+POOLHEAD_INLINE void transpose_by_halves(Vec<T, N> (&rows)[N]) {
   poolhead::detail::unroll<N / 2>([&](auto pair) __attribute__((always_inline)) {
     constexpr int i = pair / H * 2 * H + pair % H;
     const auto a = rows[i];
@@ -116,7 +179,19 @@ POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {
     rows[i] = lower<H>(a, b);
     rows[i + H] = upper<H>(a, b);
   });
-  if constexpr (H > 1) transpose<H / 2>(rows);
+  if constexpr (H > 1) transpose_by_halves<H / 2>(rows);
+}
+}  // namespace detail
+
+/// Turns the rows of a square of N x N lanes into its columns.
+template <class T, int N>
+POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {
+  if constexpr (Vec<T, N>::split) {
+    detail::transpose_by_halves<N / 2>(rows);
+  } else {
+    detail::transpose_of_pieces<N / detail::piece<T, N>>(rows);
+    detail::transpose_pieces<1>(rows);
+  }
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA::simd

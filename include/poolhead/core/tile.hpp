@@ -40,7 +40,7 @@ void turn_planes(const T* planes, Index plane_stride, Index positions, int count
   const auto turn = [&](Index s) __attribute__((always_inline)) {
     simd::Vec<A, N> rows[N];
     unroll<N>([&](auto q) __attribute__((always_inline)) { rows[q] = simd::load<A>(from[q] + s); });
-    simd::transpose<N / 2>(rows);
+    simd::transpose(rows);
     unroll<N>([&](auto i) __attribute__((always_inline)) { simd::store(tile + (s + i) * stride, rows[i]); });
   };
   Index s = 0;
@@ -68,7 +68,7 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
     V rows[N];
     unroll<N>([&](auto i)
                   __attribute__((always_inline)) { rows[i] = simd::load_array<N>(tile + (s + i) * stride); });
-    simd::transpose<N / 2>(rows);
+    simd::transpose(rows);
     if (count == N) {
       unroll<N>([&](auto q) __attribute__((always_inline)) { put(planes + q * plane_stride + s, rows[q], N); });
     } else {
@@ -87,7 +87,7 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
   unroll<N>([&](auto i) __attribute__((always_inline)) {
     rows[i] = simd::load_array<N>(tile + std::min<Index>(i, positions - 1) * stride);
   });
-  simd::transpose<N / 2>(rows);
+  simd::transpose(rows);
   const Index last = plane_stride == positions ? count - (N + own - 1) / own : -1;
   unroll<N>([&](auto q) __attribute__((always_inline)) {
     if (q < count) put(planes + q * plane_stride, rows[q], q <= last ? N : own);
