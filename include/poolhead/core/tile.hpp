@@ -27,11 +27,35 @@ Index turned_planes(Index positions) {
   return 0;
 }
 
+/// Calls f(P) where P, a constant, is a power of 2 below N; returns whether it is.
+template <int N, int P = 1, class F>
+POOLHEAD_INLINE bool with_power_of_2(Index p, const F& f) {
+  if constexpr (P == N) {
+    return false;
+  } else {
+    if (p != P) return with_power_of_2<N, 2 * P>(p, f);
+    f(std::integral_constant<int, P>{});
+    return true;
+  }
+}
+
 /// tile[s * stride + q] = planes[q * plane_stride + s], s < positions, for count <= N planes; the lanes beyond
 /// repeat the last plane.
 template <class A, class T>
 void turn_planes(const T* planes, Index plane_stride, Index positions, int count, A* tile, Index stride) {
   constexpr int N = simd::lanes<A>;
+  // N planes of so few positions that they are some vectors.
+  if (positions < N && plane_stride == positions && count == N &&
+      with_power_of_2<N>(
+          positions, [&](auto number) __attribute__((always_inline)) {
+            simd::Vec<A, N> rows[number];
+            unroll<number>([&](auto i)
+                               __attribute__((always_inline)) { rows[i] = simd::load<A>(planes + i * N); });
+            simd::separate_rows(rows);
+            unroll<number>([&](auto i)
+                               __attribute__((always_inline)) { simd::store(tile + i * stride, rows[i]); });
+          }))
+    return;
   const T* from[N];
   from[0] = planes;
   unroll<N - 1>([&](auto q) __attribute__((always_inline)) {
@@ -47,8 +71,17 @@ void turn_planes(const T* planes, Index plane_stride, Index positions, int count
   for (; s + N <= positions; s += N) turn(s);
   if (s == positions) return;
   if (positions >= N) return turn(positions - N);  // some of them once more
-  for (int i = 0; i < N; ++i)
-    for (Index k = 0; k < positions; ++k) tile[k * stride + i] = static_cast<A>(from[i][k]);
+  // Vectors reach into the planes that follow, as far as there are some.
+  const auto own = static_cast<int>(positions);
+  const Index last = (count - 1) * plane_stride + positions - N;
+  simd::Vec<A, N> rows[N];
+  unroll<N>([&](auto q) __attribute__((always_inline)) {
+    rows[q] = from[q] - planes <= last ? simd::load<A>(from[q]) : simd::load_first<A>(from[q], own);
+  });
+  simd::transpose(rows);
+  unroll<N - 1>([&](auto i) __attribute__((always_inline)) {
+    if (i < own) simd::store(tile + i * stride, rows[i]);
+  });
 }
 
 /// planes[q * plane_stride + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are
@@ -81,6 +114,17 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
   for (; s + N <= positions; s += N) turn_whole(s);
   if (s == positions) return;
   if (positions >= N) return turn_whole(positions - N);  // some of them once more
+  if (plane_stride == positions && count == N &&
+      with_power_of_2<N>(
+          positions, [&](auto number) __attribute__((always_inline)) {
+            V rows[number];
+            unroll<number>([&](auto i) __attribute__((always_inline)) {
+              rows[i] = simd::load_array<N>(tile + i * stride);
+            });
+            simd::interleave_rows(rows);
+            unroll<number>([&](auto i) __attribute__((always_inline)) { put(planes + i * N, rows[i], N); });
+          }))
+    return;
   // Vectors reach into the planes that follow, and those are written after them.
   const auto own = static_cast<int>(positions);
   V rows[N];
