@@ -97,12 +97,14 @@ struct Spread {
     return tile;
   }
 
-  static constexpr Index scattered = 8 * N;
+  /// Channels that are scattered to at once: what fits a cache, in runs that are worth writing.
+  static constexpr Index scattered = 64;
   static constexpr Index most_scattered = 16384;
   POOLHEAD_INLINE static void copy_channels(const A* from, Index count, A* to) {
     if (count == scattered)
-      unroll<8>([&](auto v)
-                    __attribute__((always_inline)) { simd::store(to + v * N, simd::load<A>(from + v * N)); });
+      unroll<scattered / N>([&](auto v) __attribute__((always_inline)) {
+        simd::store(to + v * N, simd::load<A>(from + v * N));
+      });
     else
       std::copy_n(from, count, to);
   }
