@@ -38,7 +38,7 @@ class BinBits {
   bool has(Index b, Index position) const {
     const auto s = static_cast<std::uint64_t>(position);
     return s < static_cast<std::uint64_t>(positions_) &&
-           (inside_[position / bits * period_ + b] >> (s % bits) & 1) != 0;
+           (inside_[static_cast<Index>(s / bits) * period_ + b] >> (s % bits) & 1) != 0;
   }
   /// Whether bin e % count has positions[e] for all e < size: without branches, as most always are right.
   bool have(const Index* positions, Index size) const {

@@ -144,7 +144,7 @@ struct BinGradient {
   template <class A>
   void put_planes(A* planes, Index n, Index c, Index channels) const {
     const Index size = shape.positions();
-    const Index together = std::clamp<Index>(6144 / size, 1, 128);  // planes in the first-level cache
+    const Index together = std::clamp<Index>(6144 / size, 4, 128);  // planes in the first-level cache
     for (Index q = 0; q < channels; q += together, planes += together * size) {
       const Index now = std::min(together, channels - q);
       std::fill_n(planes, now * size, A(0));
