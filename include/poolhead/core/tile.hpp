@@ -56,32 +56,29 @@ void turn_planes(const T* planes, Index plane_stride, Index positions, int count
                                __attribute__((always_inline)) { simd::store(tile + i * stride, rows[i]); });
           }))
     return;
-  const T* from[N];
-  from[0] = planes;
-  unroll<N - 1>([&](auto q) __attribute__((always_inline)) {
-    from[q + 1] = from[q] + (q + 1 < count ? plane_stride : 0);
-  });
-  const auto turn = [&](Index s) __attribute__((always_inline)) {
-    simd::Vec<A, N> rows[N];
-    unroll<N>([&](auto q) __attribute__((always_inline)) { rows[q] = simd::load<A>(from[q] + s); });
-    simd::transpose(rows);
-    unroll<N>([&](auto i) __attribute__((always_inline)) { simd::store(tile + (s + i) * stride, rows[i]); });
+  constexpr Index L = simd::turned_lanes<A>;
+  const auto turn_all = [&](const auto& plane) __attribute__((always_inline)) {
+    const auto turn = [&](Index s) __attribute__((always_inline)) {
+      simd::Vec<A, N> columns[L];
+      simd::load_turned<A, T>(
+          [&](int q) __attribute__((always_inline)) { return plane(q) + s; }, columns);
+      unroll<L>([&](auto i)
+                    __attribute__((always_inline)) { simd::store(tile + (s + i) * stride, columns[i]); });
+    };
+    Index s = 0;
+    for (; s + L <= positions; s += L) turn(s);
+    if (s < positions) turn(positions - L);  // some of them once more
   };
-  Index s = 0;
-  for (; s + N <= positions; s += N) turn(s);
-  if (s == positions) return;
-  if (positions >= N) return turn(positions - N);  // some of them once more
-  // Vectors reach into the planes that follow, as far as there are some.
-  const auto own = static_cast<int>(positions);
-  const Index last = (count - 1) * plane_stride + positions - N;
-  simd::Vec<A, N> rows[N];
-  unroll<N>([&](auto q) __attribute__((always_inline)) {
-    rows[q] = from[q] - planes <= last ? simd::load<A>(from[q]) : simd::load_first<A>(from[q], own);
-  });
-  simd::transpose(rows);
-  unroll<N - 1>([&](auto i) __attribute__((always_inline)) {
-    if (i < own) simd::store(tile + i * stride, rows[i]);
-  });
+  const auto plane = [&](int q) __attribute__((always_inline)) { return planes + q * plane_stride; };
+  const auto last_of = [&](int q) __attribute__((always_inline)) { return plane(std::min(q, count - 1)); };
+  if (positions < L) {
+    for (int q = 0; q < N; ++q)
+      for (Index s = 0; s < positions; ++s) tile[s * stride + q] = static_cast<A>(last_of(q)[s]);
+  } else if (count == N) {
+    turn_all(plane);
+  } else {
+    turn_all(last_of);
+  }
 }
 
 /// planes[q * plane_stride + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are
