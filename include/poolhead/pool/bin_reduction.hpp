@@ -90,7 +90,7 @@ struct BinHead {
 
     explicit Bands(const BinHead& head) {
       const GridEdges& all = head.grids;
-      if (!in_planes || head.max || all.width() < N / 2 || all.height() * all.width() >= 1024) return;
+      if (!in_planes || head.max || all.width() < N || all.height() * all.width() >= 1024) return;
       count = all.bands(8, edges);
       if (4 * count > 3 * all.height()) count = 0;
     }
@@ -105,9 +105,8 @@ struct BinHead {
     const Index width = x.width();
     const Index size = bands.count * width;
     const Index step = (taken + N - 1) / N * N;
-    A* const tile = workspace<Tile, A>(size * step + N * size + N);
+    A* const tile = workspace<Tile, A>(size * step + N * size);
     A* const planes = tile + size * step;
-    const simd::FirstLanes<A> own{static_cast<int>(std::min<Index>(width, N))};
     for (Index q = 0; q < taken; q += N) {
       const auto count = static_cast<int>(std::min<Index>(N, taken - q));
       const T* plane = x.sample(n) + (c + q) * x.positions();
@@ -116,14 +115,6 @@ struct BinHead {
         for (Index b = 0; b < bands.count; ++b, to += width) {
           const T* const first = plane + bands.edges[b] * width;
           const T* const last = plane + bands.edges[b + 1] * width;
-          if (width < N) {
-            // What stands behind the sums is written over by the next ones.
-            auto sum = simd::load_first<A>(first, own);
-            for (const T* row = first + width; row < last; row += width)
-              sum = sum + simd::load_first<A>(row, own);
-            simd::store(to, sum);
-            continue;
-          }
           for (Index w = 0; w < width; w += N) {
             const Index at = std::min(w, width - N);  // some of them once more
             auto sum = simd::load<A>(first + at);
