@@ -3,7 +3,7 @@
 
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/lanes.hpp"
-#include "poolhead/core/simd_lanes.hpp"
+#include "poolhead/core/simd_turn.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
