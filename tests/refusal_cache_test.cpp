@@ -68,6 +68,44 @@ TEMPLATE_PRODUCT_TEST_CASE("a bin's forged argmax is refused, also inside of the
   }
 }
 
+TEST_CASE("a bin's argmax is looked for in planes of any size", "[refusal]") {
+  // Of some words of 64 positions, and of more of them than are compared at once.
+  for (const auto& [height, width] : {std::pair<Index, Index>{9, 15}, {34, 40}}) {
+    CAPTURE(height, width);
+    const Index size = height * width;
+    const Spp pool({1, 3}, Spp::max);
+    Eigen::Tensor<float, 4, Eigen::RowMajor> x(2, 5, height, width), dx(2, 5, height, width);
+    Eigen::Tensor<float, 2, Eigen::RowMajor> y(2, pool.features(5)), dy(2, pool.features(5));
+    x.setZero();
+    dy.setZero();
+    auto cache = pool.make_cache(ph::nchw(x));
+    pool.forward(ph::nchw(x), y, cache);
+    for (Index column = 0; column < pool.features(5); ++column) {
+      const Index bins = column < 5 ? 1 : 9;
+      const Index side = column < 5 ? 1 : 3;
+      const Index bin = column < 5 ? 0 : (column - 5) % bins;
+      const auto covers = [side](Index i, Index length, Index at) {
+        return at >= i * length / side && at < ((i + 1) * length + side - 1) / side;
+      };
+      const Index own = cache.argmax(1, column);
+      const auto check = [&](Index position, bool inside) {
+        CAPTURE(column, position);
+        cache.argmax(1, column) = position;
+        if (inside)
+          CHECK_NOTHROW(pool.backward(ph::nchw(x), y, dy, ph::nchw(dx), cache));
+        else
+          CHECK_THROWS_AS(pool.backward(ph::nchw(x), y, dy, ph::nchw(dx), cache), ph::ValueError);
+      };
+      for (Index s = column % 3; s < size; s += 3)
+        check(s, covers(bin / side, height, s / width) && covers(bin % side, width, s % width));
+      for (const Index s : {size, (size + 63) / 64 * 64, size + 4096, Index{-1}, Index{-64}, Index{1} << 32,
+                            std::numeric_limits<Index>::max(), std::numeric_limits<Index>::min()})
+        check(s, false);
+      cache.argmax(1, column) = own;
+    }
+  }
+}
+
 TEMPLATE_PRODUCT_TEST_CASE("a kind that changed after the cache was made is refused", "[refusal]", (Nchw, Nhwc),
                            (float)) {
   auto c = make_case<TestType>(Spp({1, 2}));

@@ -14,6 +14,11 @@ struct ChannelBlocks {
   Index count;
 };
 
+/// How many channels are scattered to at once, NHWC, in runs that are worth writing, and up to how many
+/// elements at once, which a cache holds.
+inline constexpr Index scattered_channels = 64;
+inline constexpr Index most_scattered = 16384;
+
 /// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
 /// of N channels stays in the first-level cache, and as far as it has at most most_elements, where that is not
 /// 0. Where there are fewer samples than threads, the channels are shared out.

@@ -70,6 +70,41 @@ POOLHEAD_INLINE Vec<T, N> interleave(const Vec<T, N>& a, const Vec<T, N>& b) {
   }
 }
 
+/// Of P rows, a power of 2, the first lanes, then the second ones, and so on, as rows again.
+template <std::size_t P, class T, int N>
+POOLHEAD_INLINE void interleave_rows(Vec<T, N> (&rows)[P]) {
+  if constexpr (P > 1) {
+    Vec<T, N> even[P / 2], odd[P / 2];
+    poolhead::detail::unroll<P / 2>([&](auto i) __attribute__((always_inline)) {
+      even[i] = rows[2 * i];
+      odd[i] = rows[2 * i + 1];
+    });
+    interleave_rows(even);
+    interleave_rows(odd);
+    poolhead::detail::unroll<P / 2>([&](auto i) __attribute__((always_inline)) {
+      rows[2 * i] = interleave<false>(even[i], odd[i]);
+      rows[2 * i + 1] = interleave<true>(even[i], odd[i]);
+    });
+  }
+}
+/// Takes apart what interleave_rows has made.
+template <std::size_t P, class T, int N>
+POOLHEAD_INLINE void separate_rows(Vec<T, N> (&rows)[P]) {
+  if constexpr (P > 1) {
+    Vec<T, N> even[P / 2], odd[P / 2];
+    poolhead::detail::unroll<P / 2>([&](auto i) __attribute__((always_inline)) {
+      even[i] = every_other<false>(rows[2 * i], rows[2 * i + 1]);
+      odd[i] = every_other<true>(rows[2 * i], rows[2 * i + 1]);
+    });
+    separate_rows(even);
+    separate_rows(odd);
+    poolhead::detail::unroll<P / 2>([&](auto i) __attribute__((always_inline)) {
+      rows[2 * i] = even[i];
+      rows[2 * i + 1] = odd[i];
+    });
+  }
+}
+
 /// Lane i in every lane.
 template <class T, int N>
 POOLHEAD_INLINE Vec<T, N> splat_lane(const Vec<T, N>& a, int i) {
@@ -99,19 +134,6 @@ POOLHEAD_INLINE Vec<T, N> totals(Vec<T, N>* rows) {
     return rows[0];
   else
     return totals<H / 2>(rows);
-}
-
-/// Turns the rows of a square of N x N lanes into its columns.
-template <int H, class T, int N>
-POOLHEAD_INLINE void transpose(Vec<T, N> (&rows)[N]) {
-  poolhead::detail::unroll<N / 2>([&](auto pair) __attribute__((always_inline)) {
-    constexpr int i = pair / H * 2 * H + pair % H;
-    const auto a = rows[i];
-    const auto b = rows[i + H];
-    rows[i] = lower<H>(a, b);
-    rows[i + H] = upper<H>(a, b);
-  });
-  if constexpr (H > 1) transpose<H / 2>(rows);
 }
 
 }  // namespace poolhead::inline POOLHEAD_ISA::simd

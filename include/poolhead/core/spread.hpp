@@ -97,12 +97,11 @@ struct Spread {
     return tile;
   }
 
-  static constexpr Index scattered = 8 * N;
-  static constexpr Index most_scattered = 16384;
   POOLHEAD_INLINE static void copy_channels(const A* from, Index count, A* to) {
-    if (count == scattered)
-      unroll<8>([&](auto v)
-                    __attribute__((always_inline)) { simd::store(to + v * N, simd::load<A>(from + v * N)); });
+    if (count == scattered_channels)
+      unroll<scattered_channels / N>([&](auto v) __attribute__((always_inline)) {
+        simd::store(to + v * N, simd::load<A>(from + v * N));
+      });
     else
       std::copy_n(from, count, to);
   }
@@ -243,12 +242,13 @@ struct Spread {
       const auto& alone = std::get<0>(row_gradients);
       const Index size = x.positions();
       A* const own_dx = dx + n * size * stride + c;
-      // What is scattered over a short plane's few elements finds them in the first-level cache.
-      if (alone.puts_planes() && size * scattered <= most_scattered) {
-        for (Index q = 0; q < taken; q += scattered) {
-          const Index now = std::min<Index>(scattered, taken - q);
-          const A* const base = fill_rows(x.width(), scattered, n, c + q, now, 0, x.height());
-          for (Index s = 0; s < size; ++s) copy_channels(base + s * scattered, now, own_dx + s * stride + q);
+      // What is scattered over a short plane's few elements finds them in a cache.
+      if (alone.puts_planes() && size * scattered_channels <= most_scattered) {
+        for (Index q = 0; q < taken; q += scattered_channels) {
+          const Index now = std::min<Index>(scattered_channels, taken - q);
+          const A* const base = fill_rows(x.width(), scattered_channels, n, c + q, now, 0, x.height());
+          for (Index s = 0; s < size; ++s)
+            copy_channels(base + s * scattered_channels, now, own_dx + s * stride + q);
         }
         return;
       }

@@ -3,7 +3,7 @@
 
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/lanes.hpp"
-#include "poolhead/core/simd_lanes.hpp"
+#include "poolhead/core/simd_turn.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -27,28 +27,58 @@ Index turned_planes(Index positions) {
   return 0;
 }
 
+/// Calls f(P) where P, a constant, is a power of 2 below N; returns whether it is.
+template <int N, int P = 1, class F>
+POOLHEAD_INLINE bool with_power_of_2(Index p, const F& f) {
+  if constexpr (P == N) {
+    return false;
+  } else {
+    if (p != P) return with_power_of_2<N, 2 * P>(p, f);
+    f(std::integral_constant<int, P>{});
+    return true;
+  }
+}
+
 /// tile[s * stride + q] = planes[q * plane_stride + s], s < positions, for count <= N planes; the lanes beyond
 /// repeat the last plane.
 template <class A, class T>
 void turn_planes(const T* planes, Index plane_stride, Index positions, int count, A* tile, Index stride) {
   constexpr int N = simd::lanes<A>;
-  const T* from[N];
-  from[0] = planes;
-  unroll<N - 1>([&](auto q) __attribute__((always_inline)) {
-    from[q + 1] = from[q] + (q + 1 < count ? plane_stride : 0);
-  });
-  const auto turn = [&](Index s) __attribute__((always_inline)) {
-    simd::Vec<A, N> rows[N];
-    unroll<N>([&](auto q) __attribute__((always_inline)) { rows[q] = simd::load<A>(from[q] + s); });
-    simd::transpose<N / 2>(rows);
-    unroll<N>([&](auto i) __attribute__((always_inline)) { simd::store(tile + (s + i) * stride, rows[i]); });
+  // N planes of so few positions that they are some vectors.
+  if (positions < N && plane_stride == positions && count == N &&
+      with_power_of_2<N>(
+          positions, [&](auto number) __attribute__((always_inline)) {
+            simd::Vec<A, N> rows[number];
+            unroll<number>([&](auto i)
+                               __attribute__((always_inline)) { rows[i] = simd::load<A>(planes + i * N); });
+            simd::separate_rows(rows);
+            unroll<number>([&](auto i)
+                               __attribute__((always_inline)) { simd::store(tile + i * stride, rows[i]); });
+          }))
+    return;
+  constexpr Index L = simd::turned_lanes<A>;
+  const auto turn_all = [&](const auto& plane) __attribute__((always_inline)) {
+    const auto turn = [&](Index s) __attribute__((always_inline)) {
+      simd::Vec<A, N> columns[L];
+      simd::load_turned<A, T>(
+          [&](int q) __attribute__((always_inline)) { return plane(q) + s; }, columns);
+      unroll<L>([&](auto i)
+                    __attribute__((always_inline)) { simd::store(tile + (s + i) * stride, columns[i]); });
+    };
+    Index s = 0;
+    for (; s + L <= positions; s += L) turn(s);
+    if (s < positions) turn(positions - L);  // some of them once more
   };
-  Index s = 0;
-  for (; s + N <= positions; s += N) turn(s);
-  if (s == positions) return;
-  if (positions >= N) return turn(positions - N);  // some of them once more
-  for (int i = 0; i < N; ++i)
-    for (Index k = 0; k < positions; ++k) tile[k * stride + i] = static_cast<A>(from[i][k]);
+  const auto plane = [&](int q) __attribute__((always_inline)) { return planes + q * plane_stride; };
+  const auto last_of = [&](int q) __attribute__((always_inline)) { return plane(std::min(q, count - 1)); };
+  if (positions < L) {
+    for (int q = 0; q < N; ++q)
+      for (Index s = 0; s < positions; ++s) tile[s * stride + q] = static_cast<A>(last_of(q)[s]);
+  } else if (count == N) {
+    turn_all(plane);
+  } else {
+    turn_all(last_of);
+  }
 }
 
 /// planes[q * plane_stride + s] = tile[s * stride + q], q < count <= N, s < positions. The numbers of a row are
@@ -68,7 +98,7 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
     V rows[N];
     unroll<N>([&](auto i)
                   __attribute__((always_inline)) { rows[i] = simd::load_array<N>(tile + (s + i) * stride); });
-    simd::transpose<N / 2>(rows);
+    simd::transpose(rows);
     if (count == N) {
       unroll<N>([&](auto q) __attribute__((always_inline)) { put(planes + q * plane_stride + s, rows[q], N); });
     } else {
@@ -81,13 +111,24 @@ void turn_back(const A* tile, Index stride, Index positions, int count, T* plane
   for (; s + N <= positions; s += N) turn_whole(s);
   if (s == positions) return;
   if (positions >= N) return turn_whole(positions - N);  // some of them once more
+  if (plane_stride == positions && count == N &&
+      with_power_of_2<N>(
+          positions, [&](auto number) __attribute__((always_inline)) {
+            V rows[number];
+            unroll<number>([&](auto i) __attribute__((always_inline)) {
+              rows[i] = simd::load_array<N>(tile + i * stride);
+            });
+            simd::interleave_rows(rows);
+            unroll<number>([&](auto i) __attribute__((always_inline)) { put(planes + i * N, rows[i], N); });
+          }))
+    return;
   // Vectors reach into the planes that follow, and those are written after them.
   const auto own = static_cast<int>(positions);
   V rows[N];
   unroll<N>([&](auto i) __attribute__((always_inline)) {
     rows[i] = simd::load_array<N>(tile + std::min<Index>(i, positions - 1) * stride);
   });
-  simd::transpose<N / 2>(rows);
+  simd::transpose(rows);
   const Index last = plane_stride == positions ? count - (N + own - 1) / own : -1;
   unroll<N>([&](auto q) __attribute__((always_inline)) {
     if (q < count) put(planes + q * plane_stride, rows[q], q <= last ? N : own);

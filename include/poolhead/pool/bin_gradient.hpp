@@ -144,7 +144,7 @@ struct BinGradient {
   template <class A>
   void put_planes(A* planes, Index n, Index c, Index channels) const {
     const Index size = shape.positions();
-    constexpr Index together = 4;  // planes in the first-level cache
+    const Index together = std::clamp<Index>(6144 / size, 4, 128);  // planes in the first-level cache
     for (Index q = 0; q < channels; q += together, planes += together * size) {
       const Index now = std::min(together, channels - q);
       std::fill_n(planes, now * size, A(0));
@@ -176,16 +176,26 @@ struct BinGradient {
     const T* gradients = g.data + n * g.row_stride + c * g.channel_stride;
     const Index* positions = &at(n, c, 0);
     const Index bins = grids[k].bins();
-    for (Index q = 0; q < channels; ++q) {
-      A* const plane = tile + q * channel_stride;
-      for (Index b = 0; b < bins; ++b) {
-        const Index s = positions[b];
-        if (whole || (s >= own.begin && s < own.end))
-          plane[(s - own.begin) * stride] += static_cast<A>(gradients[b * g.bin_stride]);
+    const auto add = [&](auto own_stride) __attribute__((always_inline)) {
+      for (Index q = 0; q < channels; ++q) {
+        A* const plane = tile + q * channel_stride;
+        const auto add_one = [&](Index b) __attribute__((always_inline)) {
+          const Index s = positions[b];
+          if (whole || (s >= own.begin && s < own.end))
+            plane[(s - own.begin) * own_stride] += static_cast<A>(gradients[b * g.bin_stride]);
+        };
+        Index b = 0;
+        for (; b + 4 <= bins; b += 4) unroll<4>([&](auto i) __attribute__((always_inline)) { add_one(b + i); });
+        for (; b < bins; ++b) add_one(b);
+        gradients += g.channel_stride;
+        positions += at.channel_stride;
       }
-      gradients += g.channel_stride;
-      positions += at.channel_stride;
-    }
+    };
+    // A product with a constant takes less time.
+    if (stride == scattered_channels)
+      add(std::integral_constant<Index, scattered_channels>{});
+    else
+      add(stride);
   }
 
   /// What each position of a bin gets, (bins, vectors), for channels c .. c + taken - 1.
