@@ -59,7 +59,7 @@ template <class T>
       unroll<N>([&](auto r) __attribute__((always_inline)) {
         square[r] = simd::load<T>(from + (i + r) * columns + j);
       });
-      simd::transpose<N / 2>(square);
+      simd::transpose(square);
       unroll<N>([&](auto r) __attribute__((always_inline)) {
         T* const p = to + (j + r) * rows + i;
         simd::store(p, simd::load<T>(p) + square[r]);
