@@ -1,4 +1,5 @@
-// Prints the table of what every pool can do, as Markdown; the exit code says whether every cell is as it should be.
+// Prints the table of what every pool can do, as Markdown; the exit code says whether every cell is as it
+// should be.
 #include <cstdio>
 #include <cstdlib>
 

@@ -1,5 +1,5 @@
-// What every pool can do with one scalar, found out by doing it: each cell compares a pool with the float64 oracle.
-// Compiled once for each scalar, POOLHEAD_SCALAR.
+// What every pool can do with one scalar, found out by doing it: each cell compares a pool with the float64
+// oracle. Compiled once for each scalar, POOLHEAD_SCALAR.
 #include <poolhead/poolhead.hpp>
 
 #include <cstdio>
@@ -42,14 +42,15 @@ std::string run_difference(const Pool& pool, const Oracle& oracle, const Map<Typ
   const auto planes = planes_of(x);
   const auto g = table_of(dy);
   if (std::string found = answer_difference(run.y, oracle, planes); !found.empty()) return found;
-  if (std::string found = gradient_difference<T>(planes_of(run.dx), oracle.backward(planes, g),
-                                                 oracle.magnitude(planes, g));
+  if (std::string found =
+          gradient_difference<T>(planes_of(run.dx), oracle.backward(planes, g), oracle.magnitude(planes, g));
       !found.empty())
     return found;
   return parameter_difference(run.parameters(), oracle.parameter_gradient(planes, g), g, extents);
 }
 
-/// The answers and gradients of a masked map are those of its valid positions alone, and garbage does not matter.
+/// The answers and gradients of a masked map are those of its valid positions alone, and garbage does not
+/// matter.
 template <class Type, class Pool, class Oracle>
 std::string masked_difference(const Pool& pool, const Oracle& oracle, const Map<Type>& clean) {
   using T = typename Type::Scalar;
@@ -135,8 +136,8 @@ std::string cell(const std::string& name, const std::string& column, const Make&
 
 template <class Make>
 void row(const std::string& name, const Make& make) {
-  coverage.rows.push_back({name, cell<Nchw<POOLHEAD_SCALAR>>(name, "NCHW", make),
-                           cell<Nhwc<POOLHEAD_SCALAR>>(name, "NHWC", make)});
+  coverage.rows.push_back(
+      {name, cell<Nchw<POOLHEAD_SCALAR>>(name, "NCHW", make), cell<Nhwc<POOLHEAD_SCALAR>>(name, "NHWC", make)});
 }
 
 template <class T>
