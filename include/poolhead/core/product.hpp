@@ -59,7 +59,8 @@ POOLHEAD_INLINE void multiply_block(const Strided<Left>& a, const A* b, Index b_
       unroll<(R + near - 1) / near>([&](auto i) __attribute__((always_inline)) { left[i] += a.column; });
     }
   };
-  if (count == N || whole_rows)
+  // Where a register has masks, they cost nothing, and a second loop only time to compile.
+  if (simd::register_bytes < 64 && (count == N || whole_rows))
     add(std::true_type{});
   else
     add(std::false_type{});
@@ -84,28 +85,40 @@ template <class Left, class A, class Sum>
                                     bool whole_rows = false) {
   constexpr int N = simd::lanes<A>;
   // Of the registers two are columns, and one is an element.
-  constexpr Index most_rows = simd::register_count == 32 ? 12 : 6;
+  constexpr int few_rows = 6;
+  constexpr int most_rows = simd::register_count == 32 ? 12 : few_rows;
   for (Index first = 0; first < depth; first += most_terms) {
     const Index terms = std::min(most_terms, depth - first);
     const auto strip = [&](auto vectors, Index j) __attribute__((always_inline)) {
       constexpr int V = vectors;
       const auto count = static_cast<int>(std::min<Index>(N, columns - j - (V - 1) * N));
       for (Index i = 0; i < rows;) {
-        // As many rows in each block as in the others: few would wait for their own sums.
-        const Index blocks = (rows - i + most_rows - 1) / most_rows;
-        const Index together = (rows - i + blocks - 1) / blocks;
+        // As many rows in each block as in the others: few would wait for their own sums. Above six, even
+        // numbers, as each number is a loop of its own; of an odd one, five rows are left for the end.
+        const Index left = rows - i;
+        const bool is_odd = most_rows > few_rows && left > few_rows && left % 2 != 0;
+        const Index even = is_odd ? left - 5 : left;
+        const Index blocks = (even + most_rows - 1) / most_rows;
+        Index together = (even + blocks - 1) / blocks;
+        if (together > few_rows && together % 2 != 0) ++together;
         ProductStart<A> own;
         if (first == 0) own.adds = start.adds;
         if (first == 0 && start.rows != nullptr) {
           own.rows = start.rows + i;
           own.columns = start.columns + j;
         }
-        with_number<most_rows>(
-            static_cast<int>(together), [&](auto number) __attribute__((always_inline)) {
-              multiply_block<number, V>(Strided<Left>{a.data + i * a.row + first * a.column, a.row, a.column},
-                                        b + first * b_row + j, b_row, c + i * c_row + j, c_row, terms, count,
-                                        whole_rows, own);
-            });
+        const auto multiply = [&](auto number) __attribute__((always_inline)) {
+          multiply_block<number, V>(Strided<Left>{a.data + i * a.row + first * a.column, a.row, a.column},
+                                    b + first * b_row + j, b_row, c + i * c_row + j, c_row, terms, count,
+                                    whole_rows, own);
+        };
+        if (together <= few_rows)
+          with_number<few_rows>(static_cast<int>(together), multiply);
+        else if constexpr (most_rows > few_rows)
+          with_number<(most_rows - few_rows) / 2>(
+              static_cast<int>(together - few_rows) / 2, [&](auto pairs) __attribute__((always_inline)) {
+                multiply(std::integral_constant<int, few_rows + 2 * pairs>{});
+              });
         i += together;
       }
     };
