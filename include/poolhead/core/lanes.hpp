@@ -18,6 +18,10 @@ struct Positions {
   }
 };
 
+/// The same, behind all that the state has seen.
+template <class I, int N>
+struct LaterPositions : Positions<I, N> {};
+
 // select(k, value, otherwise): value in the lanes of vector k that count. or_zero(k, x): x as it has been
 // loaded, 0 in the others; where the load has left 0 in these, nothing is to be done.
 

@@ -35,6 +35,11 @@
 //     ShortState short_identity(const Lanes& lanes, Index n, Index c) const;
 // with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
 //
+// Where a small map of NHWC, whose rows have so many vectors, is better walked over some vectors of channels at
+// a time, their states in registers, it says
+//     static bool has_small_blocks(Index vectors);
+// and is given LaterPositions then.
+//
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
 // lanes of N planes are merged together, in log2 N rounds that halve their number, until a lane is a channel
 // again. Which thread runs, and where a block ends, never changes the order in which a channel's elements are
@@ -129,6 +134,68 @@ template <class R, class X>
   }
 }
 
+/// The most vectors of channels whose states stay in registers, and the largest maps, in bytes, where strides
+/// do not matter for that, as a second-level cache holds them.
+inline constexpr int most_block_vectors = 6;
+inline constexpr Index most_block_bytes = 1 << 20;
+
+template <class R, class X>
+inline constexpr bool has_small_blocks =
+    !is_masked<X> && std::same_as<typename R::Accumulator, typename X::Scalar> && requires {
+  R::has_small_blocks(Index{});
+};
+
+template <class R, class X>
+bool is_small(const X& x) {
+  constexpr Index N = reduction_lanes<R>;
+  const auto bytes = static_cast<Index>(sizeof(typename X::Scalar)) * x.channels() * x.positions();
+  return x.batch() <= most_block_bytes / bytes && R::has_small_blocks((x.channels() + N - 1) / N);
+}
+
+/// B vectors of channels of sample n, the first of them c, NHWC.
+template <int B, class R, class X>
+POOLHEAD_INLINE void reduce_small_block(const R& reduction, const X& x, Index n, Index c) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  constexpr int N = simd::lanes<A>;
+  typename R::State states[B];
+  unroll<B>([&](auto v) __attribute__((always_inline)) {
+    states[v] = reduction.identity(ChannelLanes<A, I>{N}, n, c + v * N);
+  });
+  const Index stride = x.channels();
+  const auto* row = x.sample(n) + c;
+  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
+    constexpr int K = count;
+    const LaterPositions<I, N> at{{simd::splat<I, N>(static_cast<I>(s)), 1}};
+    unroll<B>([&](auto v) __attribute__((always_inline)) {
+      simd::Vec<A, N> group[K];
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { group[k] = simd::load<A>(row + k * stride + v * N); });
+      reduction.accumulate(states[v], group, at, EveryLane{});
+    });
+    row += K * stride;
+  };
+  const Index last = x.positions();
+  Index s = 0;
+  for (; s + 2 <= last; s += 2) positions(std::integral_constant<int, 2>{}, s);
+  if (s < last) positions(std::integral_constant<int, 1>{}, s);
+  unroll<B>([&](auto v) __attribute__((always_inline)) { reduction.finish(states[v], n, c + v * N, N); });
+}
+
+/// Whole vectors of channels from c on, of sample n, NHWC; returns the first channel that is left.
+template <class R, class X>
+Index reduce_small_blocks(const R& reduction, const X& x, Index n, Index c, Index end) {
+  constexpr Index N = reduction_lanes<R>;
+  const auto blocks = [&](auto vectors) __attribute__((always_inline)) {
+    for (; c + vectors * N <= end; c += vectors * N) reduce_small_block<vectors>(reduction, x, n, c);
+  };
+  blocks(std::integral_constant<int, most_block_vectors>{});
+  blocks(std::integral_constant<int, 4>{});
+  blocks(std::integral_constant<int, 2>{});
+  blocks(std::integral_constant<int, 1>{});
+  return c;
+}
+
 /// Channels c .. end - 1 of sample n, NHWC. Their states stand in memory that stays in the first-level cache.
 template <class R, class X>
 [[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, Index n, Index c, Index end) {
@@ -136,6 +203,10 @@ template <class R, class X>
   using I = typename R::PositionLane;
   using State = typename R::State;
   constexpr int N = simd::lanes<A>;
+  if constexpr (has_small_blocks<R, X>) {
+    if (is_small<R>(x)) c = reduce_small_blocks(reduction, x, n, c, end);
+    if (c == end) return;
+  }
   const Index channels = end - c;
   const Index vectors = (channels + N - 1) / N;
   const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, channels - v * N)); };

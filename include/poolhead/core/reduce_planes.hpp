@@ -27,7 +27,7 @@ POOLHEAD_INLINE void reduce_plane(const R& reduction, typename R::State& state, 
   walk_plane<masked, A>(
       plane, positions, last,
       mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
-        const Positions<I, N> at{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N};
+        const LaterPositions<I, N> at{{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N}};
         reduction.accumulate(state, x, at, valid);
       });
 }
@@ -48,7 +48,7 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, cons
       const T* const from = plane + (first + k) * N;
       x[k] = whole || k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, last);
     });
-    const Positions<I, N> at{simd::iota<I, N>(static_cast<I>(first * N)), N};
+    const LaterPositions<I, N> at{{simd::iota<I, N>(static_cast<I>(first * N)), N}};
     if constexpr (whole)
       reduction.accumulate(state, x, at, EveryLane{});
     else

@@ -109,6 +109,9 @@ struct MaxReduction {
   Y y;
   Argmax argmax;
 
+  /// Without places a small map is read fast enough where it lies, but for short rows.
+  static bool has_small_blocks(Index vectors) { return has_position || vectors <= most_block_vectors; }
+
   MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
 
   template <class Lanes>
@@ -117,8 +120,8 @@ struct MaxReduction {
     if constexpr (has_position) state.position = simd::zero<Position>();
     return state;
   }
-  template <int K, class Valid>
-  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const Positions<I, N>& positions,
+  template <int K, class At, class Valid>
+  POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const At& positions,
                                   const Valid& valid) const {
     V own[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
@@ -135,7 +138,13 @@ struct MaxReduction {
         constexpr int before = K - 2 - k;
         at = simd::select(own[before] == top, positions.at(before), at);
       });
-      state = pick(top, at, nan, state);
+      if constexpr (std::same_as<At, LaterPositions<I, N>>) {
+        const auto wins = state.value < top;
+        state.position = simd::select(wins, at, state.position);
+        state.value = or_nan(simd::select(wins, top, state.value), nan);
+      } else {
+        state = pick(top, at, nan, state);
+      }
     } else {
       state.value = or_nan(simd::max(state.value, top), nan);
     }
