@@ -32,10 +32,10 @@ struct BinHead {
     const Index height = edges.height();
     const Index width = edges.width();
     // So many rows at a time. No sum may depend on how many channels there are.
-    const bool whole = is_short() || bands.count > 0;
+    const bool whole = (is_short() && (in_planes || reads_in_place)) || bands.count > 0;
     const Index bins = grids.grids().bins();
     const Index fitting = std::min(tile_elements / ((whole ? height : 1) * width * N), 1024 / bins);
-    const Index most_turned = whole ? 16 : 8;
+    const Index most_turned = whole || !in_planes ? 16 : 8;
     const Index turned = fitting < 4 ? std::max<Index>(fitting, 1) : std::min(fitting / 4 * 4, most_turned);
     const Index rows =
         whole ? height : std::max<Index>(tile_elements / ((in_planes ? turned : 16) * N * width), 1);
@@ -160,7 +160,7 @@ struct BinHead {
     feed(fold);
     const auto* const sums = fold.finish();
     const Index bins = grids.grids().bins();
-    A* const means = workspace<Means, A>(bins * fold.pitch() * N);
+    A* const means = workspace<Means, A>(bins * N);  // of a vector, in the first-level cache until they are put
     auto* const shares = workspace<Shares, decltype(Bins::share(1))>(bins);
     auto* share = shares;
     for (Index k = 0; k < grids.count(); ++k)
@@ -168,17 +168,19 @@ struct BinHead {
         for (Index j = 0; j < grids[k].columns; ++j)
           *share++ = Bins::share(grids.rows(k, i).size() * grids.columns(k, j).size());
     for (Index v = 0; v < vectors; ++v) {
+      const Index first = c + v * N;
+      const Index count = std::min<Index>(N, taken - v * N);
       auto check = simd::zero<simd::Vec<A, N>>();
-      for (Index b = 0, e = v; b < bins; ++b, e += fold.pitch()) {
-        const auto mean = Bins::mean(sums[e], shares[b]);
+      for (Index b = 0; b < bins; ++b) {
+        const auto mean = Bins::mean(sums[b * fold.pitch() + v], shares[b]);
         check = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check);
-        simd::store(means + e * N, mean);
+        simd::store(means + b * N, mean);
       }
       // A sum may overflow though its mean need not.
       if (simd::any(check != check)) [[unlikely]]
-        rescale(x, n, c + v * N, std::min<Index>(N, taken - v * N), means + v * N, fold.pitch() * N);
+        rescale(x, n, first, count, means, N);
+      put(y, n, first, count, means, 1, N);
     }
-    put(y, n, c, taken, means, fold.pitch(), N);
   }
 
   template <class Feed>
