@@ -63,9 +63,12 @@ struct Spread {
   static constexpr int N = simd::lanes<A>;
   static constexpr bool by_rows = sizeof...(RowGradients) > 0;
   using V = simd::Vec<A, N>;
-  /// Whether dx is what one row gradient gives, in its own type.
+  /// Whether dx is what one row gradient gives; and whether in its own type.
   template <class DX>
-  static constexpr bool is_alone = sizeof...(RowGradients) == 1 && !adds && G::is_empty && std::same_as<DX, A*>;
+  static constexpr bool is_one = sizeof...(RowGradients) == 1 && !adds && G::is_empty &&
+                                 !std::same_as<DX, Nowhere>;
+  template <class DX>
+  static constexpr bool is_alone = is_one<DX>&& std::same_as<DX, A*>;
 
   G gradient;
   std::tuple<RowGradients...> row_gradients;
@@ -97,13 +100,30 @@ struct Spread {
     return tile;
   }
 
-  POOLHEAD_INLINE static void copy_channels(const A* from, Index count, A* to) {
+  template <class T>
+  POOLHEAD_INLINE static void copy(const A* from, Index count, T* to) {
+    const auto whole = [&](Index e) __attribute__((always_inline)) {
+      simd::store(to + e, simd::load<A>(from + e));
+    };
     if (count == scattered_channels)
-      unroll<scattered_channels / N>([&](auto v) __attribute__((always_inline)) {
-        simd::store(to + v * N, simd::load<A>(from + v * N));
-      });
-    else
-      std::copy_n(from, count, to);
+      return unroll<scattered_channels / N>([&](auto v) __attribute__((always_inline)) { whole(v * N); });
+    Index e = 0;
+    for (; e + N <= count; e += N) whole(e);
+    if (const auto rest = static_cast<int>(count - e); rest > 0)
+      simd::store_first(to + e, simd::load_first<A>(from + e, rest), rest);
+  }
+  /// The planes that one row gradient puts, a few at a time, which stay in the first-level cache.
+  template <class T>
+  void put_narrow_planes(T* dx, Index size, Index n, Index c, Index end) const {
+    struct Planes;
+    const Index together = std::clamp<Index>(6144 / size, 1, 128);
+    A* const planes = workspace<Planes, A>(together * size);
+    for (; c < end; c += together) {
+      const Index now = std::min(together, end - c);
+      std::get<0>(row_gradients).put_planes(planes, n, c, now);
+      copy(planes, now * size, dx);
+      dx += now * size;
+    }
   }
 
   /// Lanes that are channels, `stride` apart from position to position: four positions at a time, a quarter of
@@ -184,6 +204,10 @@ struct Spread {
       if (size >= least_long_plane<A>) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
+    if constexpr (is_one<DX> && !is_alone<DX>) {
+      if (std::get<0>(row_gradients).puts_planes() && size <= most_tile_elements)
+        return put_narrow_planes(dx + (n * x.channels() + c) * size, size, n, c, end);
+    }
     if constexpr (is_alone<DX>) {
       T* const planes = dx + (n * x.channels() + c) * size;
       const auto& alone = std::get<0>(row_gradients);
@@ -238,21 +262,21 @@ struct Spread {
     if constexpr (is_flat<X, DX>) return write_flat_rows(gradient, x, dx, n, c, end);
     const Index stride = x.channels();
     const Index taken = end - c;
-    if constexpr (is_alone<DX>) {
+    if constexpr (is_one<DX>) {
       const auto& alone = std::get<0>(row_gradients);
       const Index size = x.positions();
-      A* const own_dx = dx + n * size * stride + c;
+      const DX own_dx = dx + n * size * stride + c;
       // What is scattered over a short plane's few elements finds them in a cache.
       if (alone.puts_planes() && size * scattered_channels <= most_scattered) {
         for (Index q = 0; q < taken; q += scattered_channels) {
           const Index now = std::min<Index>(scattered_channels, taken - q);
           const A* const base = fill_rows(x.width(), scattered_channels, n, c + q, now, 0, x.height());
-          for (Index s = 0; s < size; ++s)
-            copy_channels(base + s * scattered_channels, now, own_dx + s * stride + q);
+          for (Index s = 0; s < size; ++s) copy(base + s * scattered_channels, now, own_dx + s * stride + q);
         }
         return;
       }
-      if (taken % N == 0) return alone.template put_rows<false>(own_dx, stride, n, c, taken, 0, x.height());
+      if constexpr (is_alone<DX>)
+        if (taken % N == 0) return alone.template put_rows<false>(own_dx, stride, n, c, taken, 0, x.height());
     }
     const Index vectors = (taken + N - 1) / N;
     const Index padded = vectors * N;
