@@ -20,11 +20,11 @@
 //   };
 //
 // Bins have no value at an element alone. They give some rows of a block of planes at a time, channels in
-// lanes, in scratch memory that stays in a cache, or in dx itself:
+// lanes, in scratch memory that stays in a cache, or in dx itself (of 16 bits, too, unless planes are put):
 //
 //   struct RowGradient {
-//     template <bool adds, class A>   // tile[s * stride + k] (+)= dx(n, c + k, s), k < channels, up to whole
-//     void put_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
+//     template <bool adds, class To>  // tile[s * stride + k] (+)= dx(n, c + k, s), k < channels, up to whole
+//     void put_rows(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
 //     bool puts_planes() const;       // vectors, s = 0 in row `first`; or whether planes are written at once:
 //     template <class A>
 //     void put_planes(A* planes, Index n, Index c, Index channels) const;
@@ -275,8 +275,8 @@ struct Spread {
         }
         return;
       }
-      if constexpr (is_alone<DX>)
-        if (taken % N == 0) return alone.template put_rows<false>(own_dx, stride, n, c, taken, 0, x.height());
+      if (taken % N == 0 && (is_alone<DX> || !alone.puts_planes()))
+        return alone.template put_rows<false>(own_dx, stride, n, c, taken, 0, x.height());
     }
     const Index vectors = (taken + N - 1) / N;
     const Index padded = vectors * N;

@@ -31,8 +31,8 @@ POOLHEAD_INLINE void add_up(const A* row, const Offset& offset, Index count, Ind
 /// tile[s * stride + q] = the shares, (bins, vectors), of all bins that cover position s of channel q <
 /// channels, or where it adds, += them; the tile begins with the first of the rows, and q goes up to whole
 /// vectors. The positions of a cell are covered alike: what it gets is added up once.
-template <bool adds, class A>
-[[gnu::noinline]] void spread_shares(const GridEdges& grids, const A* shares, Index channels, A* tile,
+template <bool adds, class A, class To>
+[[gnu::noinline]] void spread_shares(const GridEdges& grids, const A* shares, Index channels, To* tile,
                                      Index stride, const GridEdges::Range& rows) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
@@ -78,8 +78,8 @@ template <bool adds, class A>
       const auto offset = [&](Index i) { return covering[first[c] + i]; };
       const Index count = first[c + 1] - first[c];
       const Range across = cells.column(c);
-      A* const corner = tile + ((own.begin - rows.begin) * grids.width() + across.begin) * stride;
-      const auto put = [](A * at, const V& sum) __attribute__((always_inline)) {
+      To* const corner = tile + ((own.begin - rows.begin) * grids.width() + across.begin) * stride;
+      const auto put = [](To * at, const V& sum) __attribute__((always_inline)) {
         if constexpr (adds)
           simd::store(at, simd::load<A>(at) + sum);
         else
@@ -95,7 +95,7 @@ template <bool adds, class A>
           row, offset, count,
           length, [&](Index e, const V& sum) __attribute__((always_inline)) { simd::store(sums + e, sum); });
       for (Index h = 0; h < own.size(); ++h) {
-        A* at = corner + h * grids.width() * stride;
+        To* at = corner + h * grids.width() * stride;
         for (Index w = 0; w < across.size(); ++w, at += stride)
           for (Index e = 0; e < length; e += N) put(at + e, simd::load<A>(sums + e));
       }
@@ -114,23 +114,11 @@ struct BinGradient {
   DY dy;
   Rows<const Index> argmax;
 
-  template <bool adds, class A>
-  void put_rows(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
+  template <bool adds, class To>
+  void put_rows(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
+    using A = Accumulator<To>;
     if (max) {
-      const Index begin = first * shape.width();
-      const Index end = last * shape.width();
-      const bool whole = first == 0 && last == shape.height();
-      constexpr Index step = 8 * simd::lanes<A>;
-      for (Index q = 0; q < channels; q += step) {
-        const Index now = std::min(step, channels - q);
-        if constexpr (!adds) clear(tile + q, stride, end - begin, now);
-        for (Index k = 0; k < grids.count(); ++k) {
-          if (whole)
-            add_maxima<true>(tile + q, stride, 1, n, c + q, now, k, {0, 0});
-          else
-            add_maxima<false>(tile + q, stride, 1, n, c + q, now, k, {begin, end});
-        }
-      }
+      if constexpr (std::same_as<To, A>) put_maxima<adds>(tile, stride, n, c, channels, first, last);
     } else {
       const Index step = grids.vectors_together() * simd::lanes<A>;
       for (Index q = 0; q < channels; q += step) {
@@ -153,6 +141,24 @@ struct BinGradient {
   }
 
  private:
+  /// What put_rows does for maxima.
+  template <bool adds, class A>
+  void put_maxima(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
+    const Index begin = first * shape.width();
+    const Index end = last * shape.width();
+    const bool whole = first == 0 && last == shape.height();
+    constexpr Index step = 8 * simd::lanes<A>;
+    for (Index q = 0; q < channels; q += step) {
+      const Index now = std::min(step, channels - q);
+      if constexpr (!adds) clear(tile + q, stride, end - begin, now);
+      for (Index k = 0; k < grids.count(); ++k) {
+        if (whole)
+          add_maxima<true>(tile + q, stride, 1, n, c + q, now, k, {0, 0});
+        else
+          add_maxima<false>(tile + q, stride, 1, n, c + q, now, k, {begin, end});
+      }
+    }
+  }
   /// tile[s * stride + q] = 0, s < positions, q < channels.
   template <class A>
   static void clear(A* tile, Index stride, Index positions, Index channels) {
