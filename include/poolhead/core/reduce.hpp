@@ -132,8 +132,7 @@ template <class R, class X>
       else
         states[v] = reduce_whole_planes(reduction, x, n, c, count(c), last);
     }
-    for (int v = 0; first + v * N < c; ++v)
-      reduction.finish(states[v], n, first + v * N, count(first + v * N));
+    for (int v = 0; first + v * N < c; ++v) reduction.finish(states[v], n, first + v * N, count(first + v * N));
   }
 }
 

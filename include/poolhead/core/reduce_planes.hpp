@@ -72,10 +72,12 @@ POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, State 
   }
 }
 
-/// The states of planes c .. c + count - 1 (count <= N) of sample n, NCHW, reduced in one of the ways there are.
+/// The states of planes c .. c + count - 1 (count <= N) of sample n, NCHW, reduced in one of the ways there
+/// are.
 template <class R, class X>
-POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const X& x, Index n, Index c, int count,
-                                         const simd::FirstLanes<typename R::Accumulator>& last) {
+POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const X& x, Index n, Index c,
+                                                      int count,
+                                                      const simd::FirstLanes<typename R::Accumulator>& last) {
   using A = typename R::Accumulator;
   using Lane = SharedLane<A, typename R::PositionLane>;
   constexpr Index N = reduction_lanes<R>;
@@ -86,9 +88,9 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
     return reduction.identity(Lane{}, n, own);
   };
   const auto merged = [&](auto* states) __attribute__((always_inline)) {
-    return merge_lanes<N / 2>(states, [&](const auto& a, const auto& b) __attribute__((always_inline)) {
-      return reduction.merge(a, b);
-    });
+    return merge_lanes<N / 2>(
+        states, [&](const auto& a, const auto& b)
+                    __attribute__((always_inline)) { return reduction.merge(a, b); });
   };
   [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
       __attribute__((always_inline)) {

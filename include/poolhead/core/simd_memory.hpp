@@ -221,6 +221,15 @@ POOLHEAD_INLINE Vec<A, lanes<A>> load(const T* p) {
   }
 }
 
+/// What store<T> leaves of a.
+template <class T, class A, int N>
+POOLHEAD_INLINE Vec<A, N> rounded(const Vec<A, N>& a) {
+  if constexpr (detail::is_16_bit<T>)
+    return detail::widen<T>(detail::narrow<T>(a));
+  else
+    return a;
+}
+
 /// The first count (0 .. N) elements at p; the other lanes are 0.
 template <class A, class T>
 POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {

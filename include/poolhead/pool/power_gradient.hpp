@@ -196,7 +196,7 @@ struct PowerGradient {
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
       });
-      simd::short_exp2_less_one<K, N>(whole, excess);
+      simd::short_exp2_less_one<K, N>(one, whole, excess);
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         whole[k] = simd::select(power[k] > least, whole[k], nothing);
         power[k] = whole[k] / quotient[k];
