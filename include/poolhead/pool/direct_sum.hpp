@@ -177,8 +177,9 @@ struct DirectHead {
 
 template <class I, class X, class Fold, class Others>
 auto direct_head(const Fold& fold, const Others& others) {
-  // Without multiply-adds that round once, the exponents of large elements would lose digits.
-  if constexpr (has_float_sums<X> && simd::rounds_once)
+  // Without multiply-adds that round once, the exponents of large elements would lose digits, which
+  // 16-bit types do not show.
+  if constexpr (has_float_sums<X> && (simd::rounds_once || Fold::less_one))
     return DirectHead<Fold, I, Others>{fold, others};
   else
     return others;
