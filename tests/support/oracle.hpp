@@ -337,12 +337,18 @@ struct LogSumExpOracle : PerPlane<LogSumExpOracle> {
 
   explicit LogSumExpOracle(double sharpness) : r(sharpness) {}
 
-  /// y - largest.
+  /// y - largest. Where all are near the largest, less 1, so that tiny numbers keep their digits.
   template <class Real>
   Real offset(std::span<const Real> plane, Real largest) const {
-    std::vector<Real> terms;
-    for (Real x : plane) terms.push_back(std::exp(Real(r) * (x - largest)));
-    return std::log(sum(std::span<const Real>(terms)) / static_cast<Real>(terms.size())) / Real(r);
+    std::vector<Real> terms, less_one;
+    for (Real x : plane) {
+      terms.push_back(std::exp(Real(r) * (x - largest)));
+      less_one.push_back(std::expm1(Real(r) * (x - largest)));
+    }
+    const auto mean = [](const auto& of) {
+      return sum(std::span<const Real>(of)) / static_cast<Real>(of.size());
+    };
+    return (mean(less_one) > -0.25 ? std::log1p(mean(less_one)) : std::log(mean(terms))) / Real(r);
   }
   template <class Real>
   Real value(std::span<const Real> plane) const {

@@ -13,7 +13,11 @@
 // Code that depends on the instruction set lives in an inline namespace named after it, so translation units
 // built with different -m flags can be linked into one program without sharing each other's functions.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if defined(__AVX512BF16__)
+#define POOLHEAD_ISA avx512_bf16
+#else
 #define POOLHEAD_ISA avx512
+#endif
 #elif defined(__AVX2__) && defined(__FMA__)
 #define POOLHEAD_ISA avx2
 #elif defined(__AVX__)

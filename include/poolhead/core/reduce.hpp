@@ -124,13 +124,20 @@ template <class R, class X>
   [[maybe_unused]] const auto last = last_lanes<A>(positions);
   struct Tile;
   [[maybe_unused]] A* const tile = scans<R> ? workspace<Tile, A>(turned_positions<A> * N) : nullptr;
-  for (; c < end; c += N) {
-    const auto count = static_cast<int>(std::min(N, end - c));
-    if constexpr (scans<R>) {
-      reduction.finish(scan_turned(reduction, x, n, c, count, tile), n, c, count);
-    } else {
-      reduce_whole_planes(reduction, x, n, c, count, last);
+  // Some vectors of channels are finished together: none of them waits for another, and the next planes for
+  // none.
+  constexpr int together = 8;
+  const auto count = [&](Index of) { return static_cast<int>(std::min(N, end - of)); };
+  while (c < end) {
+    typename R::State states[together];
+    const Index first = c;
+    for (int v = 0; v < together && c < end; ++v, c += N) {
+      if constexpr (scans<R>)
+        states[v] = scan_turned(reduction, x, n, c, count(c), tile);
+      else
+        states[v] = reduce_whole_planes(reduction, x, n, c, count(c), last);
     }
+    for (int v = 0; first + v * N < c; ++v) reduction.finish(states[v], n, first + v * N, count(first + v * N));
   }
 }
 

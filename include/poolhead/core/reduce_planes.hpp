@@ -72,10 +72,12 @@ POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, State 
   }
 }
 
-/// Planes c .. c + count - 1 (count <= N) of sample n, NCHW, in one of the ways there are.
+/// The states of planes c .. c + count - 1 (count <= N) of sample n, NCHW, reduced in one of the ways there
+/// are.
 template <class R, class X>
-POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n, Index c, int count,
-                                         const simd::FirstLanes<typename R::Accumulator>& last) {
+POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const X& x, Index n, Index c,
+                                                      int count,
+                                                      const simd::FirstLanes<typename R::Accumulator>& last) {
   using A = typename R::Accumulator;
   using Lane = SharedLane<A, typename R::PositionLane>;
   constexpr Index N = reduction_lanes<R>;
@@ -85,11 +87,10 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
   const auto identity = [&](Index own) __attribute__((always_inline)) {
     return reduction.identity(Lane{}, n, own);
   };
-  const auto finish = [&](auto* states) __attribute__((always_inline)) {
-    const auto merge = [&](const auto& a, const auto& b) __attribute__((always_inline)) {
-      return reduction.merge(a, b);
-    };
-    reduction.finish(merge_lanes<N / 2>(states, merge), n, c, count);
+  const auto merged = [&](auto* states) __attribute__((always_inline)) {
+    return merge_lanes<N / 2>(
+        states, [&](const auto& a, const auto& b)
+                    __attribute__((always_inline)) { return reduction.merge(a, b); });
   };
   [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
       __attribute__((always_inline)) {
@@ -103,7 +104,7 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
               [&](auto& state, const auto* plane)
                   __attribute__((always_inline)) { part(parts, state, plane); });
         });
-    finish(states);
+    return merged(states);
   };
   typename R::State states[N];
   if constexpr (pairs) {
@@ -120,7 +121,7 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
           x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
             part(std::integral_constant<int, 0>{}, state, plane);
           });
-      return finish(states);
+      return merged(states);
     }
   } else if constexpr (is_light<R> && !is_masked<X>) {
     if (vectors <= most_short_vectors)
@@ -135,7 +136,7 @@ POOLHEAD_INLINE void reduce_whole_planes(const R& reduction, const X& x, Index n
       x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
         reduce_plane<is_masked<X>>(reduction, state, plane, positions, last, mask);
       });
-  finish(states);
+  return merged(states);
 }
 
 }  // namespace detail

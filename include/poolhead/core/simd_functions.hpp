@@ -48,16 +48,21 @@ POOLHEAD_INLINE Vec<T, N> min(const Vec<T, N>& a, const Vec<T, N>& b) {
   return select(a < b, a, b);
 }
 
+/// How many numbers a table has that is looked up in one instruction; 1 where the machine has none.
 #if defined(__AVX2__)
-inline constexpr bool has_lookup = true;
+inline constexpr int lookup_size = register_bytes == 64 ? 32 : 8;
 #else
-inline constexpr bool has_lookup = false;
+inline constexpr int lookup_size = 1;
 #endif
+inline constexpr bool has_lookup = lookup_size > 1;
 
-/// table[index % size] for each lane; of 8 numbers in one instruction where the machine has_lookup.
+/// table[index % size] for each lane; of 8 numbers, or of lookup_size, in one instruction where the machine
+/// has_lookup.
 template <int N, int size>
 POOLHEAD_INLINE Vec<float, N> lookup(const float (&table)[size], const Vec<std::int32_t, N>& index) {
 #if defined(__AVX512F__)
+  if constexpr (N == 16 && size == 32)
+    return {_mm512_permutex2var_ps(_mm512_loadu_ps(table), (__m512i)index.raw, _mm512_loadu_ps(table + 16))};
   if constexpr (N == 16 && size == 8)
     return {_mm512_permutexvar_ps((__m512i)index.raw, _mm512_broadcast_f32x8(_mm256_loadu_ps(table)))};
 #endif

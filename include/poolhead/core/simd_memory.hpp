@@ -55,6 +55,18 @@ POOLHEAD_INLINE Vec<float, N> widen(const Bits16<N>& bits) {
 template <class T, int N>
 POOLHEAD_INLINE Bits16<N> narrow(const Vec<float, N>& a) {
   if constexpr (std::is_same_v<T, Eigen::bfloat16>) {
+#if defined(__AVX512BF16__) && defined(__AVX512DQ__)
+    // The instruction takes denormal numbers for 0.
+    if constexpr (N == 16) {
+      constexpr int denormal = 0x20;
+      if (_mm512_fpclass_ps_mask(a.raw, denormal) == 0) [[likely]] {
+        const auto rounded = _mm512_cvtneps_pbh(a.raw);
+        Bits16<N> out;
+        std::memcpy(&out, &rounded, sizeof out);
+        return out;
+      }
+    }
+#endif
     // A NaN is cut off: what has been computed with has the first bit of its payload set.
 #if defined(__AVX512F__) && defined(__AVX512BW__)
     if constexpr (N == 16) {
@@ -219,6 +231,15 @@ POOLHEAD_INLINE Vec<A, lanes<A>> load(const T* p) {
     std::memcpy(&out.raw, p, sizeof out.raw);
     return out;
   }
+}
+
+/// What store<T> leaves of a.
+template <class T, class A, int N>
+POOLHEAD_INLINE Vec<A, N> rounded(const Vec<A, N>& a) {
+  if constexpr (detail::is_16_bit<T>)
+    return detail::widen<T>(detail::narrow<T>(a));
+  else
+    return a;
 }
 
 /// The first count (0 .. N) elements at p; the other lanes are 0.

@@ -50,32 +50,41 @@ constexpr auto exp2_polynomial(double range) {
   return chebyshev_polynomial<A, Terms>(-range, range, exp2_of_small);
 }
 
-/// 2^x = 2^(i / 8) 2^f with whole i, or of whole x alone: i % 8 from a table where the machine has lookups, f
-/// from a polynomial.
-struct ShortExp2 {
-  static constexpr int bits = has_lookup ? 3 : 0;
-  static constexpr int shift = Format<float>::mantissa - bits;
-  static constexpr std::size_t terms = has_lookup ? 4 : 7;
+/// (2^f - 1) / f for f in [-range, range].
+template <std::size_t Terms>
+constexpr auto exp2_slope(double range) {
+  return chebyshev_polynomial<float, Terms>(-range, range, [](double f) {
+    double sum = std::numbers::ln2;
+    double term = std::numbers::ln2;
+    for (int k = 2; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
+    return sum;
+  });
+}
 
-  std::array<float, terms> polynomial = exp2_polynomial<float, terms>(0.5 / (1 << bits));
-  alignas(32) float table[8];  // 2^(i / 8), less what adding i << shift to its bits adds below the exponent
+/// 2^x = 2^(i / size) 2^f with whole i, size being that of a table where the machine has lookups, else 1:
+/// i % size from the table, f from a polynomial.
+struct ShortExp2 {
+  static constexpr int size = lookup_size;
+  static constexpr int bits = std::countr_zero(static_cast<unsigned>(size));
+  static constexpr int shift = Format<float>::mantissa - bits;
+  static constexpr std::size_t terms = size == 32 ? 3 : size == 8 ? 4 : 7;
+
+  static constexpr std::size_t slope_terms = size == 32 ? 3 : size == 8 ? 4 : 6;
+
+  std::array<float, terms> polynomial = exp2_polynomial<float, terms>(0.5 / size);
+  std::array<float, slope_terms> slope = exp2_slope<slope_terms>(0.5 / size);
+  alignas(
+      64) float table[size];  // 2^(i / size), less what adding i << shift to its bits adds below the exponent
 
   constexpr ShortExp2() : table() {
-    for (int i = 0; i < 8; ++i) {
-      const auto power = std::bit_cast<std::int32_t>(static_cast<float>(exp2_of_small(i / 8.0)));
+    for (int i = 0; i < size; ++i) {
+      const auto power =
+          std::bit_cast<std::int32_t>(static_cast<float>(exp2_of_small(static_cast<double>(i) / size)));
       table[i] = std::bit_cast<float>(power - (i << shift));
     }
   }
 };
 inline constexpr ShortExp2 short_exp2;
-
-/// (2^f - 1) / f for f in [-1/2, 1/2].
-inline constexpr auto short_exp2_slope = chebyshev_polynomial<float, 6>(-0.5, 0.5, [](double f) {
-  double sum = std::numbers::ln2;
-  double term = std::numbers::ln2;
-  for (int k = 2; k < 20; ++k) sum += term *= f * std::numbers::ln2 / k;
-  return sum;
-});
 
 /// log2((1 + s) / (1 - s)) / s as a function of z = s^2, where the quotient is in [sqrt(1/2), sqrt(2)).
 template <class A, std::size_t Terms>
@@ -115,48 +124,42 @@ POOLHEAD_INLINE void polynomials(const Floats<K, N>& x, const std::array<float, 
 }
 }  // namespace detail
 
-/// x becomes 2^(rate x), rate x in -126 .. 126; or of (rate + rest) x, rest being what the rate is short of.
-template <int K, int N, class... Rest>
-POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x, const Rest&... rest) {
+namespace detail {
+/// 2^(rate x) = scale 2^rest, x becoming the rest.
+template <int K, int N>
+POOLHEAD_INLINE void split_exponent(const Vec<float, N>& rate, Floats<K, N>& x, Floats<K, N>& scale) {
   using Int = std::int32_t;
-  using Exp2 = detail::ShortExp2;
-  const auto shifter = splat<float, N>(detail::shifter<float> / (1 << Exp2::bits));
-  Floats<K, N> shifted, power;
-  each<K>([&](auto k) __attribute__((always_inline)) { shifted[k] = multiply_add(rate, x[k], shifter); });
+  const auto shift = splat<float, N>(shifter<float> / ShortExp2::size);
+  Floats<K, N> shifted;
+  each<K>([&](auto k) __attribute__((always_inline)) { shifted[k] = multiply_add(rate, x[k], shift); });
   each<K>([&](auto k) __attribute__((always_inline)) {
-    auto f = multiply_add(rate, x[k], shifter - shifted[k]);
-    ((f = multiply_add(rest, x[k], f)), ...);
-    x[k] = f;
-  });
-  detail::polynomials<K, N>(x, detail::short_exp2.polynomial, power);
-  each<K>([&](auto k) __attribute__((always_inline)) {
+    x[k] = multiply_add(rate, x[k], shift - shifted[k]);
     const auto whole = bit_cast<Int>(shifted[k]);
-    const auto raise = whole << Exp2::shift;
-    if constexpr (has_lookup)
-      x[k] = power[k] * bit_cast<float>(bit_cast<Int>(lookup<N>(detail::short_exp2.table, whole)) + raise);
-    else
-      x[k] = bit_cast<float>(bit_cast<Int>(power[k]) + raise);
+    scale[k] = bit_cast<float>(bit_cast<Int>(lookup<N>(detail::short_exp2.table, whole)) +
+                               (whole << ShortExp2::shift));
   });
 }
+}  // namespace detail
 
-/// x becomes 2^x, and less_one 2^x - 1, x in -126 .. 126.
+/// x becomes 2^(rate x), rate x in -126 .. 126.
 template <int K, int N>
-POOLHEAD_INLINE void short_exp2_less_one(Floats<K, N>& x, Floats<K, N>& less_one) {
-  using Int = std::int32_t;
-  const auto shifter = splat<float, N>(detail::shifter<float>);
-  const auto one = splat<float, N>(1.0F);
+POOLHEAD_INLINE void short_exp2(const Vec<float, N>& rate, Floats<K, N>& x) {
+  Floats<K, N> scale, power;
+  detail::split_exponent<K, N>(rate, x, scale);
+  detail::polynomials<K, N>(x, detail::short_exp2.polynomial, power);
+  each<K>([&](auto k) __attribute__((always_inline)) { x[k] = scale[k] * power[k]; });
+}
+
+/// x becomes 2^(rate x), and less_one 2^(rate x) - 1, rate x in -126 .. 126.
+template <int K, int N>
+POOLHEAD_INLINE void short_exp2_less_one(const Vec<float, N>& rate, Floats<K, N>& x, Floats<K, N>& less_one) {
   Floats<K, N> scale, slope;
-  each<K>([&](auto k) __attribute__((always_inline)) {
-    const auto shifted = x[k] + shifter;
-    x[k] = x[k] - (shifted - shifter);
-    scale[k] =
-        bit_cast<float>((bit_cast<Int>(shifted) << detail::Format<float>::mantissa) + bit_cast<Int>(one));
-  });
-  detail::polynomials<K, N>(x, detail::short_exp2_slope, slope);
+  detail::split_exponent<K, N>(rate, x, scale);
+  detail::polynomials<K, N>(x, detail::short_exp2.slope, slope);
   each<K>([&](auto k) __attribute__((always_inline)) {
     const auto rest = x[k] * slope[k];
     x[k] = multiply_add(scale[k], rest, scale[k]);
-    less_one[k] = multiply_add(scale[k], rest, scale[k] - one);
+    less_one[k] = multiply_add(scale[k], rest, scale[k] - splat<float, N>(1.0F));
   });
 }
 
@@ -191,9 +194,10 @@ POOLHEAD_INLINE void short_log2(const Floats<K, N>& exponent, Floats<K, N>& less
 
 // Of doubles, to 2^-35, which floats cannot tell from the whole.
 
-/// log2(x) for normal x above 0.
+/// log2(x) for normal x above 0. less_one: where x is near 1, x - 1, perhaps to more digits than x itself can
+/// hold.
 template <int N>
-POOLHEAD_INLINE Doubles<N> short_log2(const Doubles<N>& x) {
+POOLHEAD_INLINE Doubles<N> short_log2(const Doubles<N>& x, const Doubles<N>& less_one) {
   using Int = std::int64_t;
   constexpr int mantissa = detail::Format<double>::mantissa;
   constexpr auto bits_of = [](double value) { return std::bit_cast<Int>(value); };
@@ -205,8 +209,13 @@ POOLHEAD_INLINE Doubles<N> short_log2(const Doubles<N>& x) {
   const auto exponent = bit_cast<double>((bits >> mantissa) | ints(bits_of(whole))) -
                         number(whole + detail::Format<double>::bias);
   const auto m = bit_cast<double>((bits & ints((Int{1} << mantissa) - 1)) + ints(bits_of(sqrt_half)));
-  const auto s = (m - number(1.0)) / (m + number(1.0));
+  const auto f = select(exponent == number(0.0), less_one, m - number(1.0));
+  const auto s = f / (f + number(2.0));
   return multiply_add(s, detail::polynomial(s * s, detail::log2_polynomial<double, 5>), exponent);
+}
+template <int N>
+POOLHEAD_INLINE Doubles<N> short_log2(const Doubles<N>& x) {
+  return short_log2(x, x - splat<double, N>(1.0));
 }
 
 /// 2^x, x in -1022 .. 1022.

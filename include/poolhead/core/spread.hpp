@@ -201,7 +201,7 @@ struct Spread {
     const Index size = x.positions();
     if constexpr (is_flat<X, DX>) return write_flat_planes(gradient, x, dx, n, c, end);
     if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
-      if (size >= least_long_plane<A>) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
+      if (size >= least_long_plane<G>) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
     if constexpr (is_one<DX> && !is_alone<DX>) {

@@ -15,9 +15,10 @@ struct Nowhere {
 };
 
 /// From so many positions on, a plane of NCHW is worth coefficients and sums of its own. Registers of 512 bits
-/// have masks for what is left of a plane, and so many shuffles in a transposition that nearly all are.
-template <class A>
-inline constexpr Index least_long_plane = simd::register_bytes == 64 ? 2 * simd::lanes<A> + 1 : 128;
+/// have masks for what is left of a plane, and so many shuffles in a transposition that nearly all are, but for
+/// sums, whose lanes are added up plane by plane.
+template <class G, int N = simd::lanes<typename G::Accumulator>>
+inline constexpr Index least_long_plane = simd::register_bytes == 64 && !G::has_sums ? 2 * N + 1 : 128;
 
 /// One plane of NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. Lanes
 /// beyond the plane are given the value of one inside, so that they do nothing out of the ordinary.

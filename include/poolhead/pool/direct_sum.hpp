@@ -96,9 +96,10 @@ struct SumReduction {
   }
 };
 
-/// Fold::results(sums, put), sums: sum 2^(rate x) and, where Fold::has_weights, sum 2^(rate x) x, in double;
-/// put as that of WideReduction. Channels of other planes are listed; Fold::is_fine_near_zero says whether what
-/// stands at the lower limit must not even show in a weighted sum near 0.
+/// Fold::results(sums, put), sums: sum 2^(rate x) or, where Fold::less_one, sum (2^(rate x) - 1), and, where
+/// Fold::has_weights, sum 2^(rate x) x, in double; put as that of WideReduction. Channels of other planes are
+/// listed; Fold::is_fine_near_zero says whether what stands at the lower limit must not even show in a weighted
+/// sum near 0.
 template <class Fold, class Exact, class I, int count = Fold::has_weights ? 2 : 1, int N = simd::lanes<float>>
 struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<ShortSum<N>, count>, I> {
   using V = simd::Vec<float, N>;
@@ -110,8 +111,6 @@ struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<S
   const Exact& exact;
   ChannelList* extraordinary;
   V rate = simd::splat<float, N>(static_cast<float>(fold.rate));
-  V rest =
-      simd::splat<float, N>(static_cast<float>(fold.rate - static_cast<double>(static_cast<float>(fold.rate))));
   V limit = simd::splat<float, N>(static_cast<float>(most_exponent / fold.rate));
 
   template <class S, int K, class Valid>
@@ -121,7 +120,13 @@ struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<S
       // A NaN, too, becomes the limit.
       term[k] = near[k] = simd::min(simd::max(x[k], simd::zero<V>() - limit), limit);
     });
-    simd::short_exp2<K, N>(rate, term, rest);
+    if constexpr (Fold::less_one) {
+      V power[K];
+      unroll<K>([&](auto k) __attribute__((always_inline)) { power[k] = near[k]; });
+      simd::short_exp2_less_one<K, N>(rate, power, term);
+    } else {
+      simd::short_exp2<K, N>(rate, term);
+    }
     unroll<K>([&](auto k)
                   __attribute__((always_inline)) { term[k] = valid.select(k, term[k], simd::zero<V>()); });
     add_terms(state.of[0], term);
@@ -132,10 +137,11 @@ struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<S
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int channels) const {
     fold.results(state, exact.put_results(n, c, channels));
-    // Below, what stands at the lower limit could show; a single element at the upper one is above.
-    // What is weighted is up to 120 / rate times as far from 0 there.
+    // Below, what stands at the lower limit could show, or a sum less positions has lost too much; a single
+    // element at the upper one is above. What is weighted is up to 120 / rate times as far from 0 there.
     constexpr double clear = Fold::has_weights ? 33.0 : 26.0;
-    const double lowest = fold.positions * std::exp2(clear - most_exponent);
+    double lowest = fold.positions * std::exp2(clear - most_exponent);
+    if constexpr (Fold::less_one) lowest = fold.positions * (Fold::least_mean - 1.0);
     const auto number = [](double value) { return simd::splat<double, N>(value); };
     const Wide& sum = state.of[0].sum;
     auto ordinary = (number(lowest) <= sum) & (sum <= number(std::exp2(most_exponent - 1.0)));
@@ -160,7 +166,8 @@ struct DirectHead {
 
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
-    if (others.precise) return others.reduce_block(x, n, c, end);
+    // Sums of what is 1 less keep their digits however small the rate is.
+    if (others.precise && !Fold::less_one) return others.reduce_block(x, n, c, end);
     ChannelList extraordinary{workspace<DirectHead, Index>(end - c)};
     reduce(DirectReduction<Fold, decltype(others.exact), I>{{}, fold, others.exact, &extraordinary}, x, n, c,
            end);
@@ -170,8 +177,9 @@ struct DirectHead {
 
 template <class I, class X, class Fold, class Others>
 auto direct_head(const Fold& fold, const Others& others) {
-  // Without multiply-adds that round once, the exponents of large elements would lose digits.
-  if constexpr (has_float_sums<X> && simd::rounds_once)
+  // Without multiply-adds that round once, the exponents of large elements would lose digits, which
+  // 16-bit types do not show.
+  if constexpr (has_float_sums<X> && (simd::rounds_once || Fold::less_one))
     return DirectHead<Fold, I, Others>{fold, others};
   else
     return others;

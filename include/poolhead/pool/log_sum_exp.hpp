@@ -75,21 +75,31 @@ struct LogSumExpFloatFold : FloatFold<FloatSum<false, false, simd::lanes<float>>
   }
 };
 
-/// The same of the exponentials as they are. The mark is y as a float, which is what backward starts from.
+/// The same of the exponentials as they are. The mark is y as a float, which is what backward starts from. The
+/// logarithm of a mean near 1 is only as good as the mean: 16-bit types, whose digits near 0 are finer, take
+/// the mean of 1 less.
+template <class T>
 struct LogSumExpDirectFold {
   static constexpr bool has_weights = false;
+  static constexpr bool less_one = sizeof(T) == 2;
   static constexpr bool is_fine_near_zero = false;
+  // Of smaller ones, float terms less 1 lose more than T shows.
+  static constexpr double least_mean = simd::detail::power_of_2<double>(std::numeric_limits<T>::digits - 22);
 
-  double rate;  // r log2(e)
+  double rate;  // r log2(e), as a float: what the terms are computed with
   double positions;
 
   template <class Sums, class Put>
   POOLHEAD_INLINE auto results(const Sums& sums, const Put& put) const {
     constexpr int N = simd::lanes<float>;
     const auto number = [](double value) { return simd::splat<double, N>(value); };
-    const auto y = simd::short_log2(sums.of[0].sum * number(1.0 / positions)) * number(1.0 / rate);
-    const auto mark = simd::convert<double>(simd::convert<float>(y));
+    const auto mean = sums.of[0].sum * number(1.0 / positions);
+    const auto log = less_one ? simd::short_log2(mean + number(1.0), mean) : simd::short_log2(mean);
+    const auto y = log * number(1.0 / rate);
+    const auto mark = simd::convert<double>(simd::rounded<T>(simd::convert<float>(y)));
     const auto offset = y - mark;
+    if constexpr (less_one)
+      return put(y, mark, number(positions) * simd::short_exp2(offset * number(rate)), offset);
     // exp(r offset) = 1 + z + z^2 / 2: z is less than 2^-17.
     const auto z = offset * number(rate * std::numbers::ln2);
     const auto sum = number(positions) * (number(1.0) + z * (number(1.0) + z * number(0.5)));
@@ -107,7 +117,10 @@ struct LogSumExpGradient {
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Wide = simd::Doubles<N>;
-  using Sums = std::conditional_t<learns, WideSums<N, 1>, NoSums>;
+  // What y lost where it became the mark is too little for 16-bit types to see, but not for what is left of
+  // terms that cancel: it is found again from the mean of exp(r (x - mark)) - 1.
+  static constexpr bool less_one = learns && sizeof(T) == 2;
+  using Sums = std::conditional_t<learns, WideSums<N, less_one ? 2 : 1>, NoSums>;
 
   struct Coefficients {
     Wide scale, mark;
@@ -148,7 +161,13 @@ struct LogSumExpGradient {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = distance[k] = simd::max(x[k] - shared.float_mark, least);
     });
-    simd::short_exp2<K, N>(rate, dx);
+    if constexpr (less_one) {
+      V rest[K];
+      simd::short_exp2_less_one<K, N>(rate, dx, rest);
+      sums.of[1] = sums.of[1] + wide_total(rest);
+    } else {
+      simd::short_exp2<K, N>(rate, dx);
+    }
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       dx[k] = simd::select(distance[k] > least, shared.float_scale * dx[k], simd::zero<V>());
       if constexpr (learns) distance[k] = dx[k] * distance[k];
@@ -161,7 +180,9 @@ struct LogSumExpGradient {
     const Wide rate = simd::splat<double, N>(r * std::numbers::log2e);
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       const Wide distance = simd::convert<double>(x[k]) - shared.mark;
-      const Wide weight = shared.scale * simd::exp2(rate * distance);
+      const auto exponential = simd::exp2_less_one(rate * distance);
+      const Wide weight = shared.scale * exponential.power;
+      if constexpr (less_one) sums.of[1] = sums.of[1] + exponential.less_one;
       // 2^-inf times -inf is 0, as the limit is.
       [[maybe_unused]] const Wide share = simd::select(weight == nothing, weight, weight * distance);
       if constexpr (learns) sums.of[0] = sums.of[0] + share;
@@ -174,8 +195,20 @@ struct LogSumExpGradient {
       // sum w (x - y) = sum w (x - mark) - (y - mark): the weights add up to 1.
       const Index plane = n * map.channels() + c;
       const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), plane);
-      const Wide y = simd::convert<double>(lanes(dy.row(n) + c)) * kept.offset;
-      lanes.store(shares + plane, (sums.of[0] - y) / simd::splat<double, N>(r));
+      Wide weighted = sums.of[0];
+      Wide offset = kept.offset;
+      if constexpr (less_one) {
+        const auto number = [](double value) { return simd::splat<double, N>(value); };
+        const auto positions = number(static_cast<double>(valid_positions(map, n)));
+        const Wide rest = sums.of[1] / positions;
+        const Wide mean = number(1.0) + rest;
+        const auto is_near = simd::abs(rest) < number(0.25);
+        weighted = simd::select(is_near, weighted * (kept.sum / (positions * mean)), weighted);
+        offset =
+            simd::select(is_near, simd::log2(mean, rest).value() / number(r * std::numbers::log2e), offset);
+      }
+      const Wide y = simd::convert<double>(lanes(dy.row(n) + c)) * offset;
+      lanes.store(shares + plane, (weighted - y) / simd::splat<double, N>(r));
     }
   }
   void finish() const {
@@ -259,12 +292,8 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
     const auto relative = detail::exponential_head(
         detail::LogSumExpFloatFold<I>{{}, exact.rate, positions},
         detail::WideReduction<detail::LogSumExpFold<T, I>, X>{exact, x, y, planes}, precise());
-    // The logarithm of a mean near 1 is only as good as the mean: 16-bit types, whose digits near 0 are finer,
-    // show that.
-    if constexpr (sizeof(T) == 2)
-      return relative;
-    else
-      return detail::direct_head<I, X>(detail::LogSumExpDirectFold{exact.rate, positions}, relative);
+    const double rate = static_cast<float>(exact.rate);
+    return detail::direct_head<I, X>(detail::LogSumExpDirectFold<T>{rate, positions}, relative);
   }
   bool precise() const { return static_cast<double>(r(0)) < detail::least_float_rate; }
   template <class I>

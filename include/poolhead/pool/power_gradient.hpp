@@ -87,7 +87,7 @@ struct PowerGradient {
   POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     if (kind.exponent != 0) return by_products(shared, sums, x, dx);
     if constexpr (!Kind::learnable) {
-      if (series.usable) return by_series(shared, sums, x, dx);
+      if (series.usable) return by_series(shared, x, dx);
     }
     by_logarithms(shared, sums, x, dx);
   }
@@ -196,7 +196,7 @@ struct PowerGradient {
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         power[k] = whole[k] = simd::max(shared.float_p * log[k], least);
       });
-      simd::short_exp2_less_one<K, N>(whole, excess);
+      simd::short_exp2_less_one<K, N>(one, whole, excess);
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         whole[k] = simd::select(power[k] > least, whole[k], nothing);
         power[k] = whole[k] / quotient[k];
@@ -215,10 +215,7 @@ struct PowerGradient {
   }
   /// dx by the series, or by logarithms for an element that is too small for it, whatever its neighbours are.
   template <int K>
-  POOLHEAD_INLINE void by_series(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
-    const auto is_small = [&](const V& quotient, const V& of) __attribute__((always_inline)) {
-      return kind.passes(of) & (quotient < simd::splat<float, N>(series.least));
-    };
+  POOLHEAD_INLINE void by_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
     V power[K];
     auto small = simd::zero<simd::Mask<float, N>>();
     unroll<K>([&](auto k) __attribute__((always_inline)) {
@@ -228,12 +225,29 @@ struct PowerGradient {
     simd::powers<K, N>(series, power);
     put(shared, power, x, dx);
     if (simd::any(small)) [[unlikely]] {
-      V others[K];
-      by_logarithms(shared, sums, x, others);
+      // Copies, as in exponential_gradient.
+      const auto coefficients = shared;
+      V from[K], to[K];
       unroll<K>([&](auto k) __attribute__((always_inline)) {
-        dx[k] = simd::select(is_small(kind.base(x[k]) * shared.whole_inverse, x[k]), others[k], dx[k]);
+        from[k] = x[k];
+        to[k] = dx[k];
       });
+      replace_small(coefficients, from, to);
+      unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = to[k]; });
     }
+  }
+  POOLHEAD_INLINE auto is_small(const V& quotient, const V& x) const {
+    return kind.passes(x) & (quotient < simd::splat<float, N>(series.least));
+  }
+  /// Not inlined: its constants would take the registers of those that all elements need.
+  template <int K>
+  [[gnu::noinline]] void replace_small(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
+    Sums none;
+    V others[K];
+    by_logarithms(shared, none, x, others);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = simd::select(is_small(kind.base(x[k]) * shared.whole_inverse, x[k]), others[k], dx[k]);
+    });
   }
 
   /// q^(p - 1), p = 1, 2, 3, 4.

@@ -72,8 +72,10 @@ struct SoftFloatFold : FloatFold<FloatSum<false, true, simd::lanes<float>>, I, s
 template <class T>
 struct SoftDirectFold {
   static constexpr bool has_weights = true;
+  static constexpr bool less_one = false;
   static constexpr bool is_fine_near_zero = sizeof(T) == 2;  // 16-bit types have more digits there
-  static constexpr double rate = std::numbers::log2e;
+  // As a float, which is what the terms are computed with: y is the same to 2^-26 of the variance.
+  static constexpr double rate = static_cast<float>(std::numbers::log2e);
 
   double positions;
 
