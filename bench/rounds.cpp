@@ -59,7 +59,7 @@ double Entrant::median() const {
 }
 
 void time_in_turn(std::vector<Entrant>& entrants, double seconds, bool threaded) {
-  constexpr double measurable = 20e-6, warm = 2e-3;
+  constexpr double measurable = 20e-6, warm = 4e-3;
   std::vector<double> estimates;
   for (Entrant& entrant : entrants) {
     entrant.run();
