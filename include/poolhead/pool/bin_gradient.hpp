@@ -118,6 +118,7 @@ struct BinGradient {
   void put_rows(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
     using A = Accumulator<To>;
     if (max) {
+      // Those of 16 bits go to a copy of wider numbers, as several may meet at one position.
       if constexpr (std::same_as<To, A>) put_maxima<adds>(tile, stride, n, c, channels, first, last);
     } else {
       const Index step = grids.vectors_together() * simd::lanes<A>;
