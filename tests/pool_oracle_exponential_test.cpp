@@ -177,3 +177,17 @@ POOL_TEST("exponentials at any alignment, within their bounds", "[pool][oracle]"
     REQUIRE(any_misaligned_difference<TestType>(ph::AverageMaxPool{}, AverageMaxOracle{}, c, 0) == "");
   }
 }
+
+TEMPLATE_PRODUCT_TEST_CASE("exponentials of planes of any size beside each other", "[pool][oracle]",
+                           (Nchw, Nhwc), (float, Eigen::bfloat16)) {
+  using T = typename TestType::Scalar;
+  for (const Index first : {0, 1, 3})
+    for (const Index positions : {5, 49, 200}) {
+      CAPTURE(first, positions);
+      const Map<TestType> x({2, 41, 1, positions}, [&](Index n, Index c, Index s) {
+        return mixed_sizes<T>(15)(n, first + (c < 16 ? 0 : c), s);
+      });
+      REQUIRE(neighbour_difference(ph::SoftPool{}, x) == "");
+      REQUIRE(neighbour_difference(ph::LogSumExpPool<T>(T(2)), x) == "");
+    }
+}

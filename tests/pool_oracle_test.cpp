@@ -265,3 +265,26 @@ POOL_TEST("powers at any alignment, within their bounds", "[pool][oracle]") {
     REQUIRE(any_misaligned_difference<TestType>(pool, oracle_of(pool), c, 0.5) == "");
   }
 }
+
+TEMPLATE_PRODUCT_TEST_CASE("powers of planes of any size beside each other", "[pool][oracle]", (Nchw, Nhwc),
+                           (float, Eigen::bfloat16)) {
+  using T = typename TestType::Scalar;
+  for (const Index first : {0, 1, 3})
+    for (const Index positions : {5, 49, 200})
+      for (const double p : {1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 7.0}) {
+        CAPTURE(first, positions, p);
+        const Map<TestType> x({2, 41, 1, positions}, [&](Index n, Index c, Index s) {
+          return mixed_sizes<T>(15)(n, first + (c < 16 ? 0 : c), s);
+        });
+        REQUIRE(neighbour_difference(ph::GlobalLpPool(p), x) == "");
+        auto pool = gem<T>(p);
+        REQUIRE(neighbour_difference(pool, x) == "");
+        pool.eps = 0;
+        REQUIRE(neighbour_difference(pool, x) == "");
+        // What is finite is right, too.
+        const Map<TestType> finite(x.extents, [&](Index n, Index c, Index s) {
+          return std::isfinite(widen<double>(x(n, c, s))) ? widen<double>(x(n, c, s)) : 0.0;
+        });
+        REQUIRE(lp_difference(p, finite) == "");
+      }
+}

@@ -16,9 +16,9 @@ namespace poolhead::test {
 
 template <class Values>
 bool same_bits(const Values& a, const Values& b) {
-  return a.size() == b.size() &&
-         std::memcmp(static_cast<const void*>(a.data()), static_cast<const void*>(b.data()),
-                     static_cast<std::size_t>(a.size()) * sizeof(*a.data())) == 0;
+  if (a.size() != b.size()) return false;
+  return a.size() == 0 || std::memcmp(static_cast<const void*>(a.data()), static_cast<const void*>(b.data()),
+                                      static_cast<std::size_t>(a.size()) * sizeof(*a.data())) == 0;
 }
 
 /// The same bits, but one NaN is as good as another: its sign and payload are nobody's promise.
@@ -222,6 +222,46 @@ void sweep(Check check) {
   for (Index c : {2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 64, 70, 129})
     for (Index s : {1, 6, 17}) check(Extents{1, c, 1, s});
   for (Index n : {2, 3, 8}) check(Extents{n, 19, 7, 5});
+}
+
+/// Planes of numbers of one size each, in turn: ordinary, denormal, far from either, none, beside a NaN or an
+/// infinity.
+template <class T>
+auto mixed_sizes(std::uint64_t seed) {
+  return [=](Index n, Index c, Index s) {
+    const double value = noise(seed)(n, c, s);
+    const Index kind = c % 8;
+    if (s == (c * 7) % 13 && kind >= 6)
+      return kind == 6 ? std::numeric_limits<double>::quiet_NaN() : std::numeric_limits<double>::infinity();
+    if (kind == 1 || kind == 6 || (kind == 5 && s % 5 != 2)) return denormals<T>(seed)(n, c, s);
+    if (kind == 2) return std::ldexp(value, -60);
+    if (kind == 3) return 0.0;
+    return kind == 4 ? std::ldexp(value, 60) : value;
+  };
+}
+
+/// Whether each channel has the bits that it has alone, whatever its neighbours make of the way they go
+/// together.
+template <class Pool, class Type>
+std::string neighbour_difference(const Pool& pool, const Map<Type>& x) {
+  using T = typename Type::Scalar;
+  const Extents e = x.extents;
+  const RowTensor<T> dy = noise_rows<T>(pool, e);
+  const PoolRun run(pool, x, dy);
+  for (Index c = 0; c < e.c; ++c) {
+    const Map<Type> own({e.n, 1, e.h, e.w}, [&](Index n, Index, Index s) { return widen<double>(x(n, c, s)); });
+    RowTensor<T> own_dy(e.n, 1);
+    for (Index n = 0; n < e.n; ++n) own_dy(n, 0) = dy(n, c);
+    const PoolRun alone(pool, own, own_dy);
+    for (Index n = 0; n < e.n; ++n) {
+      if (!same_bits(std::array{run.y(n, c)}, std::array{alone.y(n, 0)}))
+        return "the answer of channel " + std::to_string(c) + " is another one alone";
+      for (Index s = 0; s < e.positions(); ++s)
+        if (!same_bits(std::array{run.dx(n, c, s)}, std::array{alone.dx(n, 0, s)}))
+          return "the gradient of channel " + std::to_string(c) + " is another one alone";
+    }
+  }
+  return {};
 }
 
 /// A NaN at every position in turn: NaN there alone. `channels` is how many planes share their fate: 1, or all

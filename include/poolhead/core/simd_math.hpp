@@ -159,6 +159,21 @@ POOLHEAD_INLINE Log2<A, N> log2(const Vec<A, N>& x) {
   return log2(x, x - splat<A, N>(A(1)));
 }
 
+/// abs(x) 2^k, k = 0 .. 126, by the bits alone: arithmetic on denormal numbers takes many times as long as on
+/// others. No more than 2^127, which is what a NaN becomes, too.
+template <int N>
+POOLHEAD_INLINE Vec<float, N> raised_abs(const Vec<float, N>& x, int k) {
+  using Int = std::int32_t;
+  constexpr Int one = Int{1} << detail::Format<float>::mantissa;
+  const auto ints = [](Int value) { return splat<Int, N>(value); };
+  const auto bits = bit_cast<Int>(abs(x));
+  const auto most = ints((254 - k) * one);
+  const auto raised = select(bits < most, bits, most) + ints(k * one);
+  // 0.m 2^-126, with a 1 in place of the 0, less what that adds.
+  const auto denormal = bit_cast<float>(raised + ints(one)) - bit_cast<float>(ints((k + 1) * one));
+  return select(bits < ints(one), denormal, bit_cast<float>(raised));
+}
+
 /// 2^x over the whole range of double, denormal results and infinity included.
 template <int N>
 POOLHEAD_INLINE Doubles<N> exp2_full(const Doubles<N>& x) {

@@ -155,11 +155,61 @@ struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<S
   }
 };
 
+/// What DirectReduction finds, to the last bit, of channels whose elements are so small that each weighs 1:
+/// arithmetic on denormal numbers takes many times as long as on these 2^100 times as large ones. The other
+/// channels are listed.
+template <class Fold, class Exact, class I, int N = simd::lanes<float>>
+struct TinyReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
+  static constexpr int raised = 100;
+  static constexpr bool is_usable = simd::detail::short_exp2.polynomial[0] == 1.0F;
+  using V = simd::Vec<float, N>;
+
+  Fold fold;
+  const Exact& exact;
+  ChannelList* others;
+
+  template <class S, int K, class Valid>
+  POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
+    const auto number = [](float value) { return simd::splat<float, N>(value); };
+    V term[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      V size = simd::raised_abs(x[k], raised);
+      size = simd::select(size < number(0x1p36F), size, number(std::numeric_limits<float>::infinity()));
+      const auto signed_bits = simd::bit_cast<std::int32_t>(size) | simd::sign_bits(x[k]);
+      term[k] = valid.select(k, simd::bit_cast<float>(signed_bits), simd::zero<V>());
+    });
+    add_terms(state, term);
+  }
+  POOLHEAD_INLINE void finish(const WideSum<float, N>& state, Index n, Index c, int channels) const {
+    const auto number = [](double value) { return simd::splat<double, N>(value); };
+    SumsOf<WideSum<float, N>, 2> sums;
+    sums.of[0].sum = number(fold.positions);
+    sums.of[1].sum = state.sum * number(std::exp2(-raised));
+    fold.results(sums, exact.put_results(n, c, channels));
+    const auto ours = (state.sum - state.sum) == number(0.0);
+    if (!simd::all(ours)) [[unlikely]]
+      others->append(~simd::bits(ours), c, channels);
+  }
+};
+
+/// Whether the first elements in memory, as base gives them, are next to nothing, as the others may be then.
+template <class X, class Base>
+bool begins_tiny(const X& x, Index n, Index c, Index end, const Base& base) {
+  constexpr int N = simd::lanes<float>;
+  constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
+  const Index size = in_planes ? x.positions() : end - c;
+  const auto* const first = x.sample(n) + (in_planes ? c * x.positions() : c);
+  const auto sizes = base(simd::load_first<float>(first, static_cast<int>(std::min<Index>(N, size))));
+  const auto number = [](float value) { return simd::splat<float, N>(value); };
+  return simd::all(sizes < number(0x1p-100F)) && simd::any(sizes > number(0.0F));
+}
+
 /// A head of exponentials that goes by a DirectReduction of Fold where there may be one, else, and for the
 /// planes that this lists, by `others`, which is an ExponentialHead.
 template <class Fold, class I, class Others>
 struct DirectHead {
   static constexpr bool has_blocks = true;
+  using Exact = decltype(Others::exact);
 
   Fold fold;
   Others others;
@@ -168,9 +218,22 @@ struct DirectHead {
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     // Sums of what is 1 less keep their digits however small the rate is.
     if (others.precise && !Fold::less_one) return others.reduce_block(x, n, c, end);
+    if constexpr (Fold::has_weights && TinyReduction<Fold, Exact, I>::is_usable) {
+      if (begins_tiny(x, n, c, end, [](const auto& v) { return simd::abs(v); })) {
+        struct Tiny;
+        ChannelList left{workspace<Tiny, Index>(end - c)};
+        reduce(TinyReduction<Fold, Exact, I>{{}, fold, others.exact, &left}, x, n, c, end);
+        return left.each_run([&](Index from, Index to) { reduce_ordinary(x, n, from, to); });
+      }
+    }
+    reduce_ordinary(x, n, c, end);
+  }
+
+ private:
+  template <class X>
+  void reduce_ordinary(const X& x, Index n, Index c, Index end) const {
     ChannelList extraordinary{workspace<DirectHead, Index>(end - c)};
-    reduce(DirectReduction<Fold, decltype(others.exact), I>{{}, fold, others.exact, &extraordinary}, x, n, c,
-           end);
+    reduce(DirectReduction<Fold, Exact, I>{{}, fold, others.exact, &extraordinary}, x, n, c, end);
     extraordinary.each_run([&](Index from, Index to) { others.reduce_block(x, n, from, to); });
   }
 };

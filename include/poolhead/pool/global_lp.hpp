@@ -26,10 +26,17 @@ struct LpKind {
   POOLHEAD_INLINE V base(const V& x) const { return simd::abs(x); }
   POOLHEAD_INLINE V base(const V& x, const V& lower) const { return simd::max(simd::abs(x), lower); }
   A least(A number) const { return number; }
-  POOLHEAD_INLINE auto passes(const V& x) const { return x != simd::zero<V>(); }
+  POOLHEAD_INLINE auto passes(const V& x) const { return ~is_zero(x); }
   POOLHEAD_INLINE V gradient(const V& value, const V& x) const {
     const auto signed_value = simd::bit_cast<A>(simd::bit_cast<simd::IntOf<A>>(value) ^ simd::sign_bits(x));
-    return simd::select(x == simd::zero<V>(), simd::zero<V>(), signed_value);
+    return simd::select(is_zero(x), simd::zero<V>(), signed_value);
+  }
+
+ private:
+  /// By the bits, as arithmetic on denormal numbers takes long.
+  POOLHEAD_INLINE static auto is_zero(const V& x) {
+    const auto bits = simd::bit_cast<simd::IntOf<A>>(simd::abs(x));
+    return bits == simd::zero<decltype(bits)>();
   }
 };
 

@@ -113,6 +113,7 @@ struct PowerFloatFold {
 template <class Kind, class I, class Exponentials>
 struct PowerHead {
   static constexpr bool has_blocks = true;
+  using Exact = decltype(Exponentials::exact);
 
   Kind kind;
   double positions;
@@ -122,25 +123,38 @@ struct PowerHead {
   template <class X>
   void reduce_block(const X& x, Index n, Index c, Index end) const {
     if (kind.exponent == 0 && !series.usable) return exponentials.reduce_block(x, n, c, end);
-    using Exact = decltype(exponentials.exact);
-    ChannelList extraordinary{workspace<PowerHead, Index>(end - c)};
+    const auto wide = [&](Index from, Index to) {
+      if (kind.exponent != 0)
+        reduce(WideProductReduction<Kind, Exponentials, I>{kind, positions, exponentials}, x, n, from, to);
+      else
+        exponentials.reduce_block(x, n, from, to);
+    };
+    const auto ordinary = [&](Index from, Index to) {
+      sum<false>(x, n, from, to, [&](Index f, Index t) { sum<true>(x, n, f, t, wide); });
+    };
+    // Which of the two comes first changes no result.
+    if (begins_tiny(x, n, c, end, [&](const auto& v) { return kind.base(v); }))
+      sum<true>(x, n, c, end, ordinary);
+    else
+      ordinary(c, end);
+  }
+
+ private:
+  /// By a ProductReduction, but for the channels of which it does not take care: these are the others'.
+  template <bool tiny, class X, class Others>
+  void sum(const X& x, Index n, Index c, Index end, const Others& others) const {
+    ChannelList left{workspace<Others, Index>(end - c)};
     const auto by = [&](auto exponent) {
-      reduce(
-          ProductReduction<exponent, Kind, Exact, I>{
-              {}, kind, positions, exponentials.exact, &extraordinary, series},
-          x, n, c, end);
+      const ProductReduction<exponent, tiny, Kind, Exact, I> products{
+          {}, kind, positions, exponentials.exact, &left, series};
+      if (!products.is_usable()) return others(c, end);
+      reduce(products, x, n, c, end);
+      left.each_run(others);
     };
     if (kind.exponent != 0)
       with_number<4>(kind.exponent, by);
     else
       by(std::integral_constant<int, 0>{});
-    const SmallProductReduction<Kind, Exponentials, I> wide{kind, positions, exponentials};
-    extraordinary.each_run([&](Index from, Index to) {
-      if (kind.exponent != 0)
-        reduce(wide, x, n, from, to);
-      else
-        exponentials.reduce_block(x, n, from, to);
-    });
   }
 };
 

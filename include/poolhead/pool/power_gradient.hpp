@@ -28,7 +28,7 @@ struct PowerGradient {
     Wide scale, y, p;
     V unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
     V y_rest;                           // what y lost where it became a float
-    V float_scale, whole_inverse;       // 1 / y where that is a normal float, else 0
+    V float_scale, whole_inverse;       // 1 / y, 0 for a tiny y
     simd::Mask<Accumulator, N> ordinary;
 
     POOLHEAD_INLINE Coefficients lane(int i) const {
@@ -63,8 +63,8 @@ struct PowerGradient {
     const Wide unit = unit_of(y);
     const Wide near_one = y * unit;
     const V float_y = simd::convert<A>(near_one);
-    const auto ordinary = near_one < simd::splat<double, N>(0x1p100);
-    const auto moderate = (simd::splat<double, N>(0x1p-126) < y) & (y < simd::splat<double, N>(0x1p126));
+    const auto ordinary = (near_one < simd::splat<double, N>(0x1p100)) & (y < simd::splat<double, N>(0x1p126));
+    const auto tiny = y < simd::splat<double, N>(0x1p-100);
     return {scale,
             y,
             p,
@@ -74,7 +74,7 @@ struct PowerGradient {
             simd::convert<A>(p),
             simd::convert<A>(near_one - simd::convert<double>(float_y)),
             simd::convert<A>(scale),
-            simd::convert<A>(simd::select(moderate, one / y, nothing)),
+            simd::convert<A>(simd::select(tiny, nothing, one / y)),
             simd::convert<simd::IntOf<A>>(ordinary)};
   }
   template <int K>
@@ -85,9 +85,10 @@ struct PowerGradient {
 
   template <int K>
   POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
-    if (kind.exponent != 0) return by_products(shared, sums, x, dx);
-    if constexpr (!Kind::learnable) {
-      if (series.usable) return by_series(shared, x, dx);
+    if constexpr (Kind::learnable) {
+      if (kind.exponent != 0) return by_products(shared, sums, x, dx);
+    } else {
+      if (kind.exponent != 0 || series.usable) return by_quotients(shared, x, dx);
     }
     by_logarithms(shared, sums, x, dx);
   }
@@ -160,27 +161,22 @@ struct PowerGradient {
   }
   /// power: q^(p - 1).
   template <int K>
-  POOLHEAD_INLINE void put(const Coefficients& shared, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
-    });
+  POOLHEAD_INLINE void put(const V& scale, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = kind.gradient(scale * power[k], x[k]); });
   }
 
   template <int K>
   POOLHEAD_INLINE void by_products(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
-    V quotient[K], less_one[K], power[K];
+    V quotient[K], less_one[K], power[K], log[K], whole[K], excess[K];
     quotients(shared, x, quotient, less_one);
     small_powers(quotient, power);
-    if constexpr (Kind::learnable) {
-      V log[K], whole[K], excess[K];
-      logarithms(quotient, less_one, log);
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        whole[k] = power[k] * quotient[k];
-        excess[k] = small_excess(quotient[k], less_one[k], power[k]);
-      });
-      add_to(sums, excess, whole, log);
-    }
-    put(shared, power, x, dx);
+    logarithms(quotient, less_one, log);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      whole[k] = power[k] * quotient[k];
+      excess[k] = small_excess(quotient[k], less_one[k], power[k]);
+    });
+    add_to(sums, excess, whole, log);
+    put(shared.float_scale, power, x, dx);
   }
   template <int K>
   POOLHEAD_INLINE void by_logarithms(const Coefficients& shared, Sums& sums, const V (&x)[K],
@@ -211,20 +207,20 @@ struct PowerGradient {
         power[k] = simd::select(log[k] > least, power[k], nothing);
       });
     }
-    put(shared, power, x, dx);
+    put(shared.float_scale, power, x, dx);
   }
-  /// dx by the series, or by logarithms for an element that is too small for it, whatever its neighbours are.
+  /// dx by products or by the series, or by logarithms for an element that is too small for the series,
+  /// whatever its neighbours are.
   template <int K>
-  POOLHEAD_INLINE void by_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
-    V power[K];
-    auto small = simd::zero<simd::Mask<float, N>>();
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      power[k] = kind.base(x[k]) * shared.whole_inverse;
-      small = small | is_small(power[k], x[k]);
-    });
-    simd::powers<K, N>(series, power);
-    put(shared, power, x, dx);
-    if (simd::any(small)) [[unlikely]] {
+  POOLHEAD_INLINE void by_quotients(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
+    V quotient[K];
+    if (simd::any(shared.whole_inverse == simd::zero<V>())) [[unlikely]] {
+      unroll<K>([&](auto k) __attribute__((always_inline)) { quotient[k] = tiny_quotient(shared, x[k]); });
+    } else {
+      unroll<K>([&](auto k)
+                    __attribute__((always_inline)) { quotient[k] = kind.base(x[k]) * shared.whole_inverse; });
+    }
+    if (put_powers(shared.float_scale, quotient, x, dx)) [[unlikely]] {
       // Copies, as in exponential_gradient.
       const auto coefficients = shared;
       V from[K], to[K];
@@ -236,8 +232,32 @@ struct PowerGradient {
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = to[k]; });
     }
   }
+  /// Whether one was too small.
+  template <int K>
+  POOLHEAD_INLINE bool put_powers(const V& scale, const V (&quotient)[K], const V (&x)[K], V (&dx)[K]) const {
+    V power[K];
+    auto small = simd::zero<simd::Mask<float, N>>();
+    if (kind.exponent != 0) {
+      small_powers(quotient, power);
+    } else {
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        power[k] = quotient[k];
+        small = small | is_small(quotient[k], x[k]);
+      });
+      simd::powers<K, N>(series, power);
+    }
+    put(scale, power, x, dx);
+    return simd::any(small);
+  }
   POOLHEAD_INLINE auto is_small(const V& quotient, const V& x) const {
     return kind.passes(x) & (quotient < simd::splat<float, N>(series.least));
+  }
+  /// The quotient where y may be tiny, as x may be denormal then.
+  POOLHEAD_INLINE V tiny_quotient(const Coefficients& shared, const V& x) const {
+    const auto tiny = shared.whole_inverse == simd::zero<V>();
+    const V base = kind.base(x);
+    return simd::select(tiny, simd::raised_abs(base, 64), base) *
+           simd::select(tiny, shared.inverse, shared.whole_inverse);
   }
   /// Not inlined: its constants would take the registers of those that all elements need.
   template <int K>
@@ -246,7 +266,8 @@ struct PowerGradient {
     V others[K];
     by_logarithms(shared, none, x, others);
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      dx[k] = simd::select(is_small(kind.base(x[k]) * shared.whole_inverse, x[k]), others[k], dx[k]);
+      const V quotient = tiny_quotient(shared, x[k]);
+      dx[k] = simd::select(is_small(quotient, x[k]), others[k], dx[k]);
     });
   }
 

@@ -57,8 +57,9 @@ POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int expon
 }
 
 /// Sums of powers of floats: of products for exponent = 1, 2, 3, 4, by the series for 0. Channels whose powers
-/// leave the range of floats, or may have lost something at its lower end, are listed.
-template <int exponent, class Kind, class Exact, class I, int N = simd::lanes<float>>
+/// leave the range of floats, or may have lost something at its lower end, are listed. tiny: in units that make
+/// normal numbers of denormal ones; of channels alone that would surely be listed otherwise.
+template <int exponent, bool tiny, class Kind, class Exact, class I, int N = simd::lanes<float>>
 struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
   static constexpr bool by_series = exponent == 0;
   // Its power is the smallest normal number: below, products take many times as long on some machines, and add
@@ -74,34 +75,46 @@ struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
   Kind kind;
   double positions;
   const Exact& exact;
-  ChannelList* extraordinary;
+  ChannelList* others;
   const simd::PowerSeries& series;
-  V least = simd::splat<float, N>(kind.least(by_series ? series.least : smallest));
-  double lowest_sum = lowest();
-  double highest_sum = highest();
+  int raised = tiny ? exponent_of_unit() : 0;
+  double lowest_sum = tiny ? 0.0 : lowest();
+  double highest_sum = tiny ? highest_tiny() : highest();
+  V least = simd::splat<float, N>(tiny ? series.least : kind.least(by_series ? series.least : smallest));
+
+  /// Whether there is something for it to do.
+  bool is_usable() const { return highest_sum > 0.0; }
 
   template <class S, int K, class Valid>
   POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
-    V power[K];
+    V power[K], base[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const V base = exponent == 1 ? kind.base(x[k]) : kind.base(x[k], least);
+      if constexpr (tiny)
+        base[k] = simd::raised_abs(kind.base(x[k]), raised);
+      else
+        base[k] = exponent == 1 ? kind.base(x[k]) : kind.base(x[k], least);
       // A NaN, too, becomes the most.
-      power[k] = by_series ? simd::min(base, simd::splat<float, N>(series.most)) : small_power<exponent>(base);
+      power[k] =
+          by_series ? simd::min(base[k], simd::splat<float, N>(series.most)) : small_power<exponent>(base[k]);
+      if constexpr (tiny && by_series) power[k] = simd::max(power[k], least);
     });
     if constexpr (by_series) simd::powers<K, N>(series, power);
-    unroll<K>([&](auto k)
-                  __attribute__((always_inline)) { power[k] = valid.select(k, power[k], simd::zero<V>()); });
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      if constexpr (tiny && by_series) power[k] = simd::select(base[k] == simd::zero<V>(), base[k], power[k]);
+      power[k] = valid.select(k, power[k], simd::zero<V>());
+    });
     add_terms(state, power);
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
+    const auto number = [](double value) { return simd::splat<double, N>(value); };
     auto total = state.sum;
-    if constexpr (Kind::averages) total = total * simd::splat<double, N>(1.0 / positions);
-    const Wide y = root(total);
+    if constexpr (Kind::averages) total = total * number(1.0 / positions);
+    Wide y = root(total);
+    if constexpr (tiny) y = simd::select(total == number(0.0), total, y * number(std::exp2(-raised)));
     exact.put_results(n, c, count)(y, y);
-    const auto ordinary =
-        (simd::splat<double, N>(lowest_sum) <= state.sum) & (state.sum <= simd::splat<double, N>(highest_sum));
-    if (!simd::all(ordinary)) [[unlikely]]
-      extraordinary->append(~simd::bits(ordinary), c, count);
+    const auto ours = (number(lowest_sum) <= state.sum) & (state.sum <= number(highest_sum));
+    if (!simd::all(ours)) [[unlikely]]
+      others->append(~simd::bits(ours), c, count);
   }
 
  private:
@@ -121,14 +134,24 @@ struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
     const auto largest = static_cast<double>(std::numeric_limits<float>::max());
     return by_series ? std::min(largest, 0.99 * power(series.most)) : largest;
   }
+  /// What a plane has at most that is surely below the lowest ordinary sum.
+  double highest_tiny() const {
+    return raised == 0 ? 0.0
+                       : std::min(highest(), 0.999 * lowest() * power(std::exp2(static_cast<float>(raised))));
+  }
   double power(float x) const { return std::pow(static_cast<double>(x), kind.shared_rate()); }
+  /// In the unit 2^-k, the powers of all denormal numbers are normal, means of cubes as well. 0: there is none.
+  int exponent_of_unit() const {
+    if constexpr (!by_series) return exponent == 2 ? 87 : 118;
+    const auto lowest_exponent = static_cast<int>(std::ceil(std::log2(series.least)));
+    return lowest_exponent < -22 ? lowest_exponent + 149 : 0;
+  }
 };
 
-/// The same of what is too small for that: in units whose squares, all that there may be, are normal floats, or
-/// in double, where no power of a float leaves the range. Planes whose sum is not finite, because they hold an
-/// infinity or a NaN or are too large, are summed again as exponentials.
+/// Sums of products in double, where no power of a float leaves the range. Planes whose sum is not finite,
+/// because they hold an infinity or a NaN, are summed again as exponentials.
 template <class Kind, class Exponentials, class I>
-struct SmallProductReduction {
+struct WideProductReduction {
   using Accumulator = float;
   using PositionLane = I;
   static constexpr bool any_order = true;
@@ -136,7 +159,6 @@ struct SmallProductReduction {
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
   using State = WideSum<float, N>;
-  static constexpr float unit = 0x1p87F;
 
   Kind kind;
   double positions;
@@ -151,13 +173,10 @@ struct SmallProductReduction {
                                   const Valid& valid) const {
     with_number<4>(
         kind.exponent, [&](auto exponent) __attribute__((always_inline)) {
-          std::conditional_t<exponent == 2, V, Wide> power[K];
+          Wide power[K];
           unroll<K>([&](auto k) __attribute__((always_inline)) {
             const V base = valid.select(k, kind.base(x[k]), simd::zero<V>());
-            if constexpr (exponent == 2)
-              power[k] = small_power<2>(base * simd::splat<float, N>(unit));
-            else
-              power[k] = small_power<exponent>(simd::convert<double>(base));
+            power[k] = small_power<exponent>(simd::convert<double>(base));
           });
           state.add(wide_total(power));
         });
@@ -178,7 +197,6 @@ struct SmallProductReduction {
 
  private:
   POOLHEAD_INLINE Wide root(const Wide& x) const {
-    if (kind.exponent == 2) return simd::sqrt(x) * simd::splat<double, N>(1.0 / static_cast<double>(unit));
     if (kind.exponent != 3) return small_root<N>(x, kind.exponent);
     const auto nothing = simd::zero<Wide>();
     const auto third = simd::log2(x).value() / simd::splat<double, N>(3.0);
