@@ -38,6 +38,7 @@
 // Where a small map of NHWC, whose rows have so many vectors, is better walked over some vectors of channels at
 // a time, their states in registers, it says
 //     static bool has_small_blocks(Index vectors);
+//     static constexpr int small_block_positions = 2;  // that many at a time
 // and is given LaterPositions then.
 //
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
@@ -183,9 +184,10 @@ POOLHEAD_INLINE void reduce_small_block(const R& reduction, const X& x, Index n,
     row += K * stride;
   };
   const Index last = x.positions();
+  constexpr int group = R::small_block_positions;
   Index s = 0;
-  for (; s + 2 <= last; s += 2) positions(std::integral_constant<int, 2>{}, s);
-  if (s < last) positions(std::integral_constant<int, 1>{}, s);
+  for (; s + group <= last; s += group) positions(std::integral_constant<int, group>{}, s);
+  for (; s < last; ++s) positions(std::integral_constant<int, 1>{}, s);
   unroll<B>([&](auto v) __attribute__((always_inline)) { reduction.finish(states[v], n, c + v * N, N); });
 }
 

@@ -112,8 +112,9 @@ POOLHEAD_INLINE void copy_row(const T* from, Index size, T* to) {
     for (Index k = 0; k < size; ++k) to[k] = from[k];
     return;
   }
-  for (Index k = 0; k + L <= size; k += L) simd::store_bits(to + k, simd::load_bits(from + k));
-  simd::store_bits(to + size - L, simd::load_bits(from + size - L));
+  Index k = 0;
+  for (; k + L <= size; k += L) simd::store_bits(to + k, simd::load_bits(from + k));
+  if (k < size) simd::store_bits(to + size - L, simd::load_bits(from + size - L));
 }
 
 /// Planes c .. end - 1, NCHW.
@@ -136,20 +137,22 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
   using Bit = simd::IntOf<T>;
   constexpr Index L = simd::lanes<Bit>;
   const Index stride = x.channels();
+  const Index positions = x.positions();
   const Index channels = end - c;
-  T* const rows = dx + n * x.positions() * stride + c;
-  if (x.positions() <= few_positions && channels >= L) {
+  T* const rows = dx + n * positions * stride + c;
+  if (positions <= few_positions && channels >= L) {
     const FlatBlock<G, T, Bit> flat(gradient, n, c, end);
-    for (Index s = 0; s < x.positions(); ++s) {
+    for (Index s = 0; s < positions; ++s) {
       const auto at = simd::splat<Bit, L>(static_cast<Bit>(s));
       T* const row = rows + s * stride;
-      for (Index k = 0; k + L <= channels; k += L) simd::store_bits(row + k, flat.row(k, at));
-      simd::store_bits(row + channels - L, flat.row(channels - L, at));
+      Index k = 0;
+      for (; k + L <= channels; k += L) simd::store_bits(row + k, flat.row(k, at));
+      if (k < channels) simd::store_bits(row + channels - L, flat.row(channels - L, at));
     }
     return;
   }
   const FlatBlock<G, T, Index> flat(gradient, n, c, end);
-  for (Index s = 0; s < x.positions(); ++s) copy_row(flat.elsewhere, channels, rows + s * stride);
+  for (Index s = 0; s < positions; ++s) copy_row(flat.elsewhere, channels, rows + s * stride);
   flat.write_peaks(rows, 1, stride);
 }
 

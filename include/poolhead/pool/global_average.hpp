@@ -92,6 +92,9 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
     state.add(value);
   }
 
+  static bool has_small_blocks(Index vectors) { return vectors <= most_block_vectors; }
+  static constexpr int small_block_positions = 4;
+
   AverageReduction(const X& x, const Y& output, const Window& part)
       : Fold{part.size() >= 1024 && sizeof(T) > 2}, map(x), y(output), window(part) {}
 

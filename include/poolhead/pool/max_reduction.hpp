@@ -111,6 +111,7 @@ struct MaxReduction {
 
   /// Without places a small map is read fast enough where it lies, but for short rows.
   static bool has_small_blocks(Index vectors) { return has_position || vectors <= most_block_vectors; }
+  static constexpr int small_block_positions = 2;
 
   MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
 
