@@ -4,6 +4,7 @@
 #include "poolhead/core/error.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <utility>
 #include <vector>
@@ -14,7 +15,8 @@ namespace detail {
 /// The caller begins without waiting for anybody, a worker joins in when it has woken, and who is through with
 /// the parts that are meant for him takes what is left of the others'. So no call waits for a worker that
 /// sleeps, or that another process keeps from running: who comes too late finds nothing to do. As long as all
-/// are in time, the same workers get the same parts, and find in their caches what they left there.
+/// are in time, the same workers get the same parts, and find in their caches what they left there. A worker
+/// stays for as long as waking one takes: where call follows call, nobody is called, and nobody sleeps.
 class Team {
  public:
   /// Whether it can begin something for this pool: workers on their way from an earlier call must be of it.
@@ -39,6 +41,7 @@ class Team {
     joined_ = 1;
     pool_ = &pool;
     busy_ = true;
+    ++calls_;
     state_ = open;
     // Those on their way from an earlier call are as good as new ones.
     for (Index coming = expected_; coming < members - 1; ++coming) {
@@ -67,6 +70,7 @@ class Team {
 
  private:
   static constexpr std::uint32_t open = std::uint32_t{1} << 31;
+  static constexpr std::chrono::microseconds stay{20};
 
   /// Parts that are meant for one member.
   struct alignas(64) Share {
@@ -84,20 +88,33 @@ class Team {
   const void* body_ = nullptr;
   // Everybody's.
   std::atomic<Index> joined_{};         // members so far
-  std::atomic<Index> expected_{};       // workers that were called and have not come yet
+  std::atomic<Index> expected_{};       // workers that were called and have not come yet, or have stayed
+  std::atomic<std::uint32_t> calls_{};  // of run so far
   std::atomic<Index> holders_{1};       // the caller's thread, and workers
   std::atomic<std::uint32_t> state_{};  // whether workers may join, and how many are at work
   std::atomic_flag failed_;
   std::exception_ptr error_;
 
   void help() {
+    using Clock = std::chrono::steady_clock;
+    std::uint32_t last = 0;  // the call that it took part in
+    for (auto end = Clock::now() + stay; Clock::now() < end;)
+      if (join(last)) end = Clock::now() + stay;
     --expected_;
+    // A call that still expected this worker has not called another one.
+    join(last);
+  }
+  /// Takes part in a call later than `last`, which becomes that one, if there is any.
+  bool join(std::uint32_t& last) {
+    if (calls_ == last) return false;
     std::uint32_t now = state_;
     do {
-      if ((now & open) == 0) return;
+      if ((now & open) == 0) return false;
     } while (!state_.compare_exchange_weak(now, now + 1));
+    last = calls_;
     if (const Index member = joined_++; member < members_) work(member);
     if (--state_ == 0) state_.notify_one();
+    return true;
   }
   void work(Index member) {
     for (Index i = 0; i < members_; ++i) {
