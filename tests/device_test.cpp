@@ -5,6 +5,7 @@
 #include "support/catch.hpp"
 
 #include <atomic>
+#include <chrono>
 #include <mutex>
 #include <set>
 #include <stdexcept>
@@ -70,7 +71,7 @@ TEST_CASE("large work is shared, small work stays on the caller's thread", "[dev
 
   // Two parts that wait for each other can only end on two threads.
   std::atomic<int> arrived = 0;
-  ph::detail::parallel_parts(device, 2, 2, [&](Index, Index, Index) {
+  ph::detail::parallel_parts(device, 2, 2, 8 * much, [&](Index, Index, Index) {
     ++arrived;
     while (arrived < 2) std::this_thread::yield();
   });
@@ -78,6 +79,20 @@ TEST_CASE("large work is shared, small work stays on the caller's thread", "[dev
   CHECK(ph::detail::thread_count(device, 1000, much) == 4);
   CHECK(ph::detail::thread_count(device, 3, much) == 3);
   CHECK(ph::detail::thread_count(Eigen::DefaultDevice(), 1000, much) == 1);
+}
+
+TEST_CASE("calls that follow each other are shared though none of them is worth waking anybody", "[device]") {
+  Eigen::ThreadPool pool(2);
+  const Eigen::ThreadPoolDevice device(&pool, 2);
+  const auto caller = std::this_thread::get_id();
+  const auto start = std::chrono::steady_clock::now();
+  std::atomic<bool> shared = false;
+  while (!shared && std::chrono::steady_clock::now() - start < std::chrono::seconds(60)) {
+    ph::detail::parallel_for(device, 8, much / 8, [&](Index, Index) {
+      if (std::this_thread::get_id() != caller) shared = true;
+    });
+  }
+  CHECK(shared);
 }
 
 TEST_CASE("an exception in any part reaches the caller after every part has ended", "[device]") {
@@ -90,12 +105,12 @@ TEST_CASE("an exception in any part reaches the caller after every part has ende
       ++ended;
       if (part == bad) throw std::runtime_error("this part");
     };
-    CHECK_THROWS_WITH(ph::detail::parallel_parts(device, 3, 3, body), "this part");
+    CHECK_THROWS_WITH(ph::detail::parallel_parts(device, 3, 3, 12 * much, body), "this part");
     CHECK(ended == 3);
   }
   const auto always = [](Index, Index, Index) { throw std::runtime_error("all parts"); };
-  CHECK_THROWS_WITH(ph::detail::parallel_parts(device, 3, 3, always), "all parts");
-  CHECK_THROWS_WITH(ph::detail::parallel_parts(Eigen::DefaultDevice(), 1, 3, always), "all parts");
+  CHECK_THROWS_WITH(ph::detail::parallel_parts(device, 3, 3, 12 * much, always), "all parts");
+  CHECK_THROWS_WITH(ph::detail::parallel_parts(Eigen::DefaultDevice(), 1, 3, 12 * much, always), "all parts");
   CHECK(visits(device, 12, much) == std::vector<int>(12, 1));  // the pool is as good as before
 }
 
@@ -188,7 +203,7 @@ TEST_CASE("parts are a member's own while it works on them", "[device]") {
   for (int run = 0; run < 20; ++run) {
     std::vector<std::atomic<int>> working(4);
     std::atomic<bool> alone = true;
-    ph::detail::parallel_parts(device, 4, 1000, [&](Index thread, Index, Index) {
+    ph::detail::parallel_parts(device, 4, 1000, 16 * much, [&](Index thread, Index, Index) {
       std::atomic<int>& own = working[static_cast<std::size_t>(thread)];
       if (++own != 1) alone = false;
       std::this_thread::yield();

@@ -399,11 +399,11 @@ TEMPLATE_PRODUCT_TEST_CASE("where the parameters are fixed dx is the same", "[po
 }
 
 TEST_CASE("inference and single heads are the same bits on every device", "[pool][threads]") {
-  const Map<Nchw<float>> x({4, 64, 60, 60}, noise(54));
+  const Map<Nchw<float>> x({4, 80, 60, 60}, noise(54));
   Eigen::ThreadPool pool(3);
   const Eigen::ThreadPoolDevice device(&pool, 3);
   const auto check = [&](const auto& head) {
-    Tensor<float, 2> y(4, head.features(64));
+    Tensor<float, 2> y(4, head.features(x.extents.c));
     head.forward(x.view(), y, device);
     CHECK(same_bits<Tensor<float, 2>>(y, head(x.view())));
     CHECK(same_bits<Tensor<float, 2>>(y, head(x.view(), device)));
@@ -414,7 +414,7 @@ TEST_CASE("inference and single heads are the same bits on every device", "[pool
 }
 
 TEST_CASE("a pool may be called from every worker of its own thread pool", "[pool][threads]") {
-  const Map<Nhwc<float>> x({4, 64, 60, 60}, noise(55));
+  const Map<Nhwc<float>> x({4, 80, 60, 60}, noise(55));
   const Tensor<float, 2> expected = both(x.view());
   Eigen::ThreadPool pool(2);
   const Eigen::ThreadPoolDevice device(&pool, 2);

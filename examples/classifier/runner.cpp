@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 using Rows = ph::Rows<float>;
 
@@ -59,21 +60,23 @@ std::vector<float> InferenceRunner::run(const Images& images, const Network::Dev
   const ph::Index classes = network_.output_shape(images).features(), count = images.batch();
   std::vector<float> values(static_cast<std::size_t>(count * classes));
   const ph::Index blocks = (count + block - 1) / block;
-  const ph::Index threads = ph::detail::thread_count(device, blocks, ph::detail::bytes_per_thread);
+  constexpr double much = std::numeric_limits<double>::infinity();
+  const ph::Index threads = ph::detail::thread_count(device, blocks, much);
   workers_.resize(std::max(workers_.size(), static_cast<std::size_t>(threads)));
-  ph::detail::parallel_parts(device, threads, blocks, [&](ph::Index thread, ph::Index begin, ph::Index end) {
-    auto& own = workers_[static_cast<std::size_t>(thread)];
-    for (ph::Index b = begin; b < end; ++b) {
-      const ph::Index first = b * block, size = std::min(block, count - first);
-      const Images part = images.samples(first, size);
-      auto worker = std::ranges::find(own, size, &Worker::batch);
-      if (worker == own.end()) {
-        own.push_back({size, network_.make_cache(part, ph::Mode::inference)});
-        worker = own.end() - 1;
-      }
-      network_.forward(part, Rows(values.data() + first * classes, size, classes), worker->cache);
-    }
-  });
+  ph::detail::parallel_parts(
+      device, threads, blocks, much, [&](ph::Index thread, ph::Index begin, ph::Index end) {
+        auto& own = workers_[static_cast<std::size_t>(thread)];
+        for (ph::Index b = begin; b < end; ++b) {
+          const ph::Index first = b * block, size = std::min(block, count - first);
+          const Images part = images.samples(first, size);
+          auto worker = std::ranges::find(own, size, &Worker::batch);
+          if (worker == own.end()) {
+            own.push_back({size, network_.make_cache(part, ph::Mode::inference)});
+            worker = own.end() - 1;
+          }
+          network_.forward(part, Rows(values.data() + first * classes, size, classes), worker->cache);
+        }
+      });
   return values;
 }
 

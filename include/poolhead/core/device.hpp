@@ -23,9 +23,8 @@ concept Device = std::same_as<D, Eigen::DefaultDevice> || PoolDevice<D>;
 
 namespace detail {
 
-/// The least memory traffic worth a thread of its own: some 10 to 20 us at memory speed, what waking a worker
-/// costs.
-inline constexpr double bytes_per_thread = 1024.0 * 1024.0;
+/// The least memory traffic worth a thread of its own that is awake: some 5 us at memory speed.
+inline constexpr double bytes_per_thread = 256.0 * 1024.0;
 
 /// How many threads share count items that touch bytes_per_item each. One when called from a worker of the
 /// same pool, which may not block on its own pool.
@@ -44,15 +43,16 @@ Index thread_count(const D& device, Index count, double bytes_per_item) {
 /// Calls body(thread, begin, end) on contiguous parts of 0..count-1, shared by `threads` threads, of which the
 /// caller's is 0; a thread has several parts, one after another. Returns when all are done; an exception is
 /// thrown here then. What body writes may depend on the item alone, never on `thread` or on where a part ends:
-/// results are then the same bits for every number of threads.
+/// results are then the same bits for every number of threads. bytes: the memory traffic of all, which says
+/// whether a worker that sleeps is worth waking.
 template <Device D, class Body>
-void parallel_parts(const D& device, Index threads, Index count, const Body& body) {
+void parallel_parts(const D& device, Index threads, Index count, double bytes, const Body& body) {
   if constexpr (PoolDevice<D>) {
     if (threads > 1) {
       constexpr Index parts_per_thread = 4;
       const Index parts = std::min(count, threads * parts_per_thread);
       auto& pool = *device.getPool();
-      Teams::free_for(&pool).run(pool, threads, parts, [&](Index thread, Index part) {
+      Teams::free_for(&pool).run(pool, threads, parts, bytes, [&](Index thread, Index part) {
         body(thread, count * part / parts, count * (part + 1) / parts);
       });
       return;
@@ -65,6 +65,7 @@ void parallel_parts(const D& device, Index threads, Index count, const Body& bod
 template <Device D, class Body>
 void parallel_for(const D& device, Index count, double bytes_per_item, const Body& body) {
   parallel_parts(device, thread_count(device, count, bytes_per_item), count,
+                 static_cast<double>(count) * bytes_per_item,
                  [&](Index, Index begin, Index end) { body(begin, end); });
 }
 

@@ -81,7 +81,9 @@ void run_forward(const X& x, const H& head, const D& device) {
   if constexpr (any_reduction || any_blocks) {
     std::apply(
         [&]<class... R>(const R&... reduction) {
-          const double bytes = static_cast<double>(x.size()) * static_cast<double>(sizeof(T));
+          // Block heads compute for longer than they read.
+          const double bytes =
+              static_cast<double>(x.size()) * static_cast<double>((any_blocks ? 2 : 1) * sizeof(T));
           ChannelBlocks blocks = short_blocks<N>(x.shape());
           if constexpr (planes && any_blocks)
             blocks = plane_blocks<Accumulator<T>>(x.shape());

@@ -303,8 +303,9 @@ struct Spread {
   template <class X, class DX, Device D>
   void run(const X& x, DX dx, const D& device) const {
     constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
+    constexpr int passes = (G::reads_x ? 2 : 1) + (by_rows ? 1 : 0);  // or what takes as long
     const double bytes =
-        static_cast<double>(x.size()) * static_cast<double>((G::reads_x ? 2 : 1) * sizeof(typename X::Scalar));
+        static_cast<double>(x.size()) * static_cast<double>(passes * sizeof(typename X::Scalar));
     ChannelBlocks blocks = short_blocks<N>(x.shape());
     if constexpr (!in_planes) {
       blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements<A>(x.shape()) : 0, bytes,

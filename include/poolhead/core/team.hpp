@@ -3,6 +3,7 @@
 
 #include "poolhead/core/error.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <exception>
@@ -15,17 +16,20 @@ namespace detail {
 /// The caller begins without waiting for anybody, a worker joins in when it has woken, and who is through with
 /// the parts that are meant for him takes what is left of the others'. So no call waits for a worker that
 /// sleeps, or that another process keeps from running: who comes too late finds nothing to do. As long as all
-/// are in time, the same workers get the same parts, and find in their caches what they left there. A worker
-/// stays for as long as waking one takes: where call follows call, nobody is called, and nobody sleeps.
+/// are in time, the same workers get the same parts, and find in their caches what they left there.
+///
+/// Waking a worker costs its caller up to 30 us. So a worker stays for longer than that, in case that the next
+/// call follows, and calls that follow each other count as one: they wake nobody until they have shown to be
+/// worth it.
 class Team {
  public:
   /// Whether it can begin something for this pool: workers on their way from an earlier call must be of it.
   bool is_free_for(const void* pool) const { return !busy_ && (pool == pool_ || expected_.load() == 0); }
 
   /// Calls body(member, part) for the parts 0 .. parts - 1, member 0 being the caller, the others of 0 ..
-  /// members - 1 workers. Throws the first exception when all have ended.
+  /// members - 1 workers. Throws the first exception when all have ended. bytes: the memory traffic of all.
   template <class Pool, class Body>
-  void run(Pool& pool, Index members, Index parts, const Body& body) {
+  void run(Pool& pool, Index members, Index parts, double bytes, const Body& body) {
     if (static_cast<Index>(shares_.size()) < members)
       shares_ = std::vector<Share>(static_cast<std::size_t>(members));
     Share* const shares = shares_.data();
@@ -43,8 +47,10 @@ class Team {
     busy_ = true;
     ++calls_;
     state_ = open;
+    traffic_ = Clock::now() < ended_ + stay ? traffic_ + bytes : bytes;
+    const double worthwhile = std::min(static_cast<double>(members), traffic_ / bytes_per_waking);
     // Those on their way from an earlier call are as good as new ones.
-    for (Index coming = expected_; coming < members - 1; ++coming) {
+    for (Index coming = expected_; static_cast<double>(coming) <= worthwhile - 2.0; ++coming) {
       ++holders_;
       ++expected_;
       // A word of capture fits std::function's own buffer: scheduling allocates nothing here.
@@ -56,6 +62,7 @@ class Team {
     work(0);
     for (auto at_work = state_.fetch_and(~open) & ~open; at_work != 0; at_work = state_) state_.wait(at_work);
     busy_ = false;
+    ended_ = Clock::now();
 #if defined(__cpp_exceptions)
     if (error_) {
       failed_.clear();
@@ -70,7 +77,10 @@ class Team {
 
  private:
   static constexpr std::uint32_t open = std::uint32_t{1} << 31;
-  static constexpr std::chrono::microseconds stay{20};
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::microseconds stay{50};
+  /// The memory traffic of each member for which one is worth waking: some 20 us.
+  static constexpr double bytes_per_waking = 2.0 * 1024.0 * 1024.0;
 
   /// Parts that are meant for one member.
   struct alignas(64) Share {
@@ -81,6 +91,8 @@ class Team {
   // The caller's.
   const void* pool_ = nullptr;
   bool busy_ = false;
+  Clock::time_point ended_{};
+  double traffic_ = 0.0;  // of calls that follow each other
   // What there is to do.
   std::vector<Share> shares_;
   Index members_ = 0;
@@ -96,7 +108,6 @@ class Team {
   std::exception_ptr error_;
 
   void help() {
-    using Clock = std::chrono::steady_clock;
     std::uint32_t last = 0;  // the call that it took part in
     for (auto end = Clock::now() + stay; Clock::now() < end;)
       if (join(last)) end = Clock::now() + stay;

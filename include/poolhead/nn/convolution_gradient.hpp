@@ -90,7 +90,9 @@ void add_weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<c
         (s.batch + parts - 1) / parts * s.vertical.units());
   // Few parts are shared by threads, each of which computes a slice of the gradient.
   const Index most_slices = (depth + 31) / 32;
-  const Index wanted = product_threads(device, parts * most_slices, dy.size() * depth);
+  const double bytes = product_bytes(dy.size() * depth);
+  const Index wanted =
+      thread_count(device, parts * most_slices, bytes / static_cast<double>(parts * most_slices));
   const Index slices = std::min((wanted + parts - 1) / parts, most_slices);
   const Index threads = std::min(wanted, parts * slices);
   const bool apart = threads > 1;
@@ -107,7 +109,7 @@ void add_weight_gradient(const ConvolutionGeometry& geometry, const FeatureMap<c
   const auto add_part = [&](const T* part) {
     for (Index i = 0; i < parameters; ++i) sums[i] += part[i];
   };
-  parallel_parts(device, threads, parts * slices, [&](Index thread, Index begin, Index end) {
+  parallel_parts(device, threads, parts * slices, bytes, [&](Index thread, Index begin, Index end) {
     for (Index item = begin; item < end; ++item) {
       const Index part = item / slices;
       T* const own = sums + (apart ? part : std::min<Index>(part, 1)) * parameters;

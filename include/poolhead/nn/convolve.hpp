@@ -15,11 +15,8 @@ struct PositionOffsets {};
 struct TargetOffsets {};
 struct DepthOffsets {};
 
-/// Threads are chosen by the time of a product, put in bytes: some 4 flops take as long as one byte of memory.
-template <Device D>
-Index product_threads(const D& device, Index items, Index products) {
-  return thread_count(device, items, 0.5 * static_cast<double>(products) / static_cast<double>(items));
-}
+/// The time of products, put in bytes: some 4 flops take as long as one byte of memory.
+inline double product_bytes(Index products) { return 0.5 * static_cast<double>(products); }
 
 /// The weights as the right operand of a sweep. Convolution: depth (channel, tap), columns outputs. Transpose:
 /// depth (output, tap) phase after phase, columns channels.
@@ -132,7 +129,8 @@ void convolve_one(const ConvolutionGeometry& geometry, bool transposed, const Fe
   const Index from_channels = s.source_channels / s.groups;
   const Panels<T> all{s.target_channels / s.groups, from_channels * s.taps()};
   const Index all_units = s.batch * s.vertical.units();
-  Index threads = product_threads(device, all_units, target.size() * all.depth);
+  const double bytes = product_bytes(target.size() * all.depth);
+  Index threads = thread_count(device, all_units, bytes / static_cast<double>(all_units));
   // No sum depends on how targets are cut into blocks, so that may depend on threads.
   s.cut(sizeof(T), (channels_last ? 0 : all.padded_columns()) * static_cast<Index>(sizeof(T)),
         threads > 1 ? (all_units + 4 * threads - 1) / (4 * threads) : all_units);
@@ -149,7 +147,7 @@ void convolve_one(const ConvolutionGeometry& geometry, bool transposed, const Fe
   const Index column = channels_last ? s.target_channels : all.padded_columns();
   s.list_positions(positions, targets, column, target.positions() * column);
   const SweepOperands<T> operands{source.data(), packed, bias, target.data(), positions, targets, depths};
-  parallel_parts(device, threads, s.blocks(), [&](Index thread, Index begin, Index end) {
+  parallel_parts(device, threads, s.blocks(), bytes, [&](Index thread, Index begin, Index end) {
     for (Index b = begin; b < end; ++b)
       sweep_block(s, operands, SweepBlock(s, b), tiles + thread * s.tile_size(), pixels + thread * pixel_size);
   });

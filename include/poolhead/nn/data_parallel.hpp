@@ -5,6 +5,7 @@
 #include "poolhead/nn/layer.hpp"
 #include "poolhead/nn/walk.hpp"
 
+#include <limits>
 #include <optional>
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -127,11 +128,12 @@ class DataParallel {
     const Input in(x);
     const Index count = blocks(x);
     // A block is worth a thread whatever it costs: it is a whole network's work.
-    const Index threads = detail::thread_count(device, count, detail::bytes_per_thread);
+    constexpr double much = std::numeric_limits<double>::infinity();
+    const Index threads = detail::thread_count(device, count, much);
     Crew& crew = mode == Mode::inference ? inference_ : training_;
     make_workers(crew, network, in, mode, threads);
     sums_.resize(static_cast<std::size_t>(count));
-    detail::parallel_parts(device, threads, count, [&](Index thread, Index begin, Index end) {
+    detail::parallel_parts(device, threads, count, much, [&](Index thread, Index begin, Index end) {
       for (Index b = begin; b < end; ++b) {
         const Index first = b * block_;
         const Index size = std::min(block_, x.batch() - first);
