@@ -223,7 +223,7 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v)
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
   const Index last = x.positions();
-  const Index apart = any_order<R> ? std::max<Index>(last / 4, 1) : 1;
+  const Index apart = any_order<R> ? streams_apart(last) : 1;
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
     walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
                                                     mask_row(x, n), f, apart);
