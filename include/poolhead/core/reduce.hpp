@@ -34,6 +34,9 @@
 //     using ShortState = ...;                          // of one plane
 //     ShortState short_identity(const Lanes& lanes, Index n, Index c) const;
 // with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
+// And what is all of a plane may be less work than what comes to something:
+//     template <int K, class Valid>
+//     State whole(const Vec (&x)[K], const Positions&, const Valid&) const;
 //
 // Where a small map of NHWC, whose rows have so many vectors, is better walked over some vectors of channels at
 // a time, their states in registers, it says

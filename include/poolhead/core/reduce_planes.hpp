@@ -49,10 +49,16 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, cons
       x[k] = whole || k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, last);
     });
     const LaterPositions<I, N> at{{simd::iota<I, N>(static_cast<I>(first * N)), N}};
+    const auto fold = [&](const auto& valid) __attribute__((always_inline)) {
+      if constexpr (K == vectors && requires { reduction.whole(x, at, valid); })
+        state = reduction.whole(x, at, valid);
+      else
+        reduction.accumulate(state, x, at, valid);
+    };
     if constexpr (whole)
-      reduction.accumulate(state, x, at, EveryLane{});
+      fold(EveryLane{});
     else
-      reduction.accumulate(state, x, at, LastLanes<A, K>{last.mask});
+      fold(LastLanes<A, K>{last.mask});
   });
 }
 

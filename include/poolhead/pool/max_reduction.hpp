@@ -121,33 +121,29 @@ struct MaxReduction {
     if constexpr (has_position) state.position = simd::zero<Position>();
     return state;
   }
+  /// The state of a plane of so many vectors.
+  template <int K, class At, class Valid>
+  POOLHEAD_INLINE State whole(const V (&x)[K], const At& positions, const Valid& valid) const {
+    State state;
+    const auto nan = top_of(x, positions, valid, state);
+    state.value = or_nan(state.value, nan);
+    return state;
+  }
   template <int K, class At, class Valid>
   POOLHEAD_INLINE void accumulate(State& state, const V (&x)[K], const At& positions,
                                   const Valid& valid) const {
-    V own[K];
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      own[k] = valid.select(k, x[k], simd::splat<A, N>(lowest));
-    });
-    V top = own[0];
-    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { top = simd::max(top, own[k + 1]); });
-    auto nan = simd::unordered(own[0], own[K > 1 ? 1 : 0]);
-    if constexpr (K > 2) nan = nan | simd::unordered(own[2], own[K - 1]);
+    State top;
+    const auto nan = top_of(x, positions, valid, top);
     if constexpr (has_position) {
-      // Among NaN it is any position; they are few enough to be looked up.
-      Position at = positions.at(K - 1);
-      unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
-        constexpr int before = K - 2 - k;
-        at = simd::select(own[before] == top, positions.at(before), at);
-      });
       if constexpr (std::same_as<At, LaterPositions<I, N>>) {
-        const auto wins = state.value < top;
-        state.position = simd::select(wins, at, state.position);
-        state.value = or_nan(simd::select(wins, top, state.value), nan);
+        const auto wins = state.value < top.value;
+        state.position = simd::select(wins, top.position, state.position);
+        state.value = or_nan(simd::select(wins, top.value, state.value), nan);
       } else {
-        state = pick(top, at, nan, state);
+        state = pick(top.value, top.position, nan, state);
       }
     } else {
-      state.value = or_nan(simd::max(state.value, top), nan);
+      state.value = or_nan(simd::max(state.value, top.value), nan);
     }
   }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
@@ -171,6 +167,29 @@ struct MaxReduction {
   }
 
  private:
+  /// Of some vectors: the numbers' maximum and the first position of it, and where NaN are, which may stand at
+  /// any.
+  template <int K, class At, class Valid>
+  POOLHEAD_INLINE simd::Mask<A, N> top_of(const V (&x)[K], const At& positions, const Valid& valid,
+                                          State& top) const {
+    V own[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      own[k] = valid.select(k, x[k], simd::splat<A, N>(lowest));
+    });
+    top.value = own[0];
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { top.value = simd::max(top.value, own[k + 1]); });
+    if constexpr (has_position) {
+      // NaN are few enough to be looked up.
+      top.position = positions.at(K - 1);
+      unroll<K - 1>([&](auto k) __attribute__((always_inline)) {
+        constexpr int before = K - 2 - k;
+        top.position = simd::select(own[before] == top.value, positions.at(before), top.position);
+      });
+    }
+    auto nan = simd::unordered(own[0], own[K > 1 ? 1 : 0]);
+    if constexpr (K > 2) nan = nan | simd::unordered(own[2], own[K - 1]);
+    return nan;
+  }
   /// Which of the two holds the maximum, or the earlier one; NaN where the mask or the state says so.
   POOLHEAD_INLINE static State pick(const V& top, const Position& at, const simd::Mask<A, N>& nan,
                                     const State& state) {
