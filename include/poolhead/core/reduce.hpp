@@ -151,8 +151,7 @@ inline constexpr int most_block_vectors = 6;
 inline constexpr Index most_block_bytes = 1 << 20;
 
 template <class R, class X>
-inline constexpr bool has_small_blocks =
-    !is_masked<X> && std::same_as<typename R::Accumulator, typename X::Scalar> && requires {
+inline constexpr bool has_small_blocks = !is_masked<X> && requires {
   R::has_small_blocks(Index{});
 };
 
