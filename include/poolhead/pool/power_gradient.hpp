@@ -22,13 +22,15 @@ struct PowerGradient {
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Wide = simd::Doubles<N>;
+  // The gradient of p needs logarithms that are exact near 1.
+  static constexpr bool has_series = !Kind::learnable && std::same_as<Accumulator, float>;
   using Sums = std::conditional_t<Kind::learnable, WideSums<N, 2>, NoSums>;  // q^p - 1, q^p log2 q
 
   struct Coefficients {
     Wide scale, y, p;
     V unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
     V y_rest;                           // what y lost where it became a float
-    V float_scale, whole_inverse;       // 1 / y, 0 for a tiny y
+    V float_scale, whole_inverse;       // 1 / y where that is a normal float, else 0
     simd::Mask<Accumulator, N> ordinary;
 
     POOLHEAD_INLINE Coefficients lane(int i) const {
@@ -63,8 +65,9 @@ struct PowerGradient {
     const Wide unit = unit_of(y);
     const Wide near_one = y * unit;
     const V float_y = simd::convert<A>(near_one);
-    const auto ordinary = (near_one < simd::splat<double, N>(0x1p100)) & (y < simd::splat<double, N>(0x1p126));
-    const auto tiny = y < simd::splat<double, N>(0x1p-100);
+    auto ordinary = near_one < simd::splat<double, N>(0x1p100);
+    if (series.usable) ordinary = ordinary & (simd::splat<double, N>(0x1p-100) <= y);
+    const auto moderate = (simd::splat<double, N>(0x1p-126) < y) & (y < simd::splat<double, N>(0x1p126));
     return {scale,
             y,
             p,
@@ -74,26 +77,40 @@ struct PowerGradient {
             simd::convert<A>(p),
             simd::convert<A>(near_one - simd::convert<double>(float_y)),
             simd::convert<A>(scale),
-            simd::convert<A>(simd::select(tiny, nothing, one / y)),
+            simd::convert<A>(simd::select(moderate, one / y, nothing)),
             simd::convert<simd::IntOf<A>>(ordinary)};
   }
   template <int K>
   POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
                           V (&dx)[K]) const {
+    if constexpr (has_series) {
+      if (series.usable && !simd::all(shared.ordinary)) [[unlikely]] {
+        // Copies, as in exponential_gradient, but of little.
+        V from[K], to[K];
+        unroll<K>([&](auto k) __attribute__((always_inline)) { from[k] = x[k]; });
+        if (put_raised(shared.unit, shared.inverse, shared.whole_inverse, shared.float_scale, shared.ordinary,
+                       from, to)) {
+          unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = to[k]; });
+          return;
+        }
+      }
+    }
     exponential_gradient(*this, shared, sums, x, dx);
   }
 
   template <int K>
   POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
-    if constexpr (Kind::learnable) {
-      if (kind.exponent != 0) return by_products(shared, sums, x, dx);
-    } else {
-      if (kind.exponent != 0 || series.usable) return by_quotients(shared, x, dx);
+    if (kind.exponent != 0) return by_products(shared, sums, x, dx);
+    if constexpr (has_series) {
+      if (series.usable) return by_series(shared, x, dx);
     }
     by_logarithms(shared, sums, x, dx);
   }
   template <int K>
   POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+    if constexpr (has_series) {
+      if (series.usable) return by_raised_series(shared, x, dx);
+    }
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       Wide added[2];
       dx[k] = exact_one(shared, x[k], added);
@@ -122,8 +139,7 @@ struct PowerGradient {
 
  private:
   simd::PowerSeries power_series() const {
-    // The gradient of p needs logarithms that are exact near 1.
-    const bool wanted = !Kind::learnable && std::same_as<Accumulator, float> && kind.exponent == 0 && !precise;
+    const bool wanted = has_series && kind.exponent == 0 && !precise;
     if (!wanted) return {};
     const double p = kind.shared_rate();
     if (p > 13.0) return {};  // logarithms near 1 lose less than a quotient that is a float
@@ -161,22 +177,27 @@ struct PowerGradient {
   }
   /// power: q^(p - 1).
   template <int K>
-  POOLHEAD_INLINE void put(const V& scale, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
-    unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = kind.gradient(scale * power[k], x[k]); });
+  POOLHEAD_INLINE void put(const Coefficients& shared, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
+    });
   }
 
   template <int K>
   POOLHEAD_INLINE void by_products(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
-    V quotient[K], less_one[K], power[K], log[K], whole[K], excess[K];
+    V quotient[K], less_one[K], power[K];
     quotients(shared, x, quotient, less_one);
     small_powers(quotient, power);
-    logarithms(quotient, less_one, log);
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      whole[k] = power[k] * quotient[k];
-      excess[k] = small_excess(quotient[k], less_one[k], power[k]);
-    });
-    add_to(sums, excess, whole, log);
-    put(shared.float_scale, power, x, dx);
+    if constexpr (Kind::learnable) {
+      V log[K], whole[K], excess[K];
+      logarithms(quotient, less_one, log);
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        whole[k] = power[k] * quotient[k];
+        excess[k] = small_excess(quotient[k], less_one[k], power[k]);
+      });
+      add_to(sums, excess, whole, log);
+    }
+    put(shared, power, x, dx);
   }
   template <int K>
   POOLHEAD_INLINE void by_logarithms(const Coefficients& shared, Sums& sums, const V (&x)[K],
@@ -207,20 +228,20 @@ struct PowerGradient {
         power[k] = simd::select(log[k] > least, power[k], nothing);
       });
     }
-    put(shared.float_scale, power, x, dx);
+    put(shared, power, x, dx);
   }
-  /// dx by products or by the series, or by logarithms for an element that is too small for the series,
-  /// whatever its neighbours are.
+  /// dx by the series, or by logarithms for an element that is too small for it, whatever its neighbours are.
   template <int K>
-  POOLHEAD_INLINE void by_quotients(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
-    V quotient[K];
-    if (simd::any(shared.whole_inverse == simd::zero<V>())) [[unlikely]] {
-      unroll<K>([&](auto k) __attribute__((always_inline)) { quotient[k] = tiny_quotient(shared, x[k]); });
-    } else {
-      unroll<K>([&](auto k)
-                    __attribute__((always_inline)) { quotient[k] = kind.base(x[k]) * shared.whole_inverse; });
-    }
-    if (put_powers(shared.float_scale, quotient, x, dx)) [[unlikely]] {
+  POOLHEAD_INLINE void by_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
+    V power[K];
+    auto small = simd::zero<simd::Mask<float, N>>();
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      power[k] = kind.base(x[k]) * shared.whole_inverse;
+      small = small | is_small(power[k], x[k]);
+    });
+    simd::powers<K, N>(series, power);
+    put(shared, power, x, dx);
+    if (simd::any(small)) [[unlikely]] {
       // Copies, as in exponential_gradient.
       const auto coefficients = shared;
       V from[K], to[K];
@@ -232,32 +253,8 @@ struct PowerGradient {
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = to[k]; });
     }
   }
-  /// Whether one was too small.
-  template <int K>
-  POOLHEAD_INLINE bool put_powers(const V& scale, const V (&quotient)[K], const V (&x)[K], V (&dx)[K]) const {
-    V power[K];
-    auto small = simd::zero<simd::Mask<float, N>>();
-    if (kind.exponent != 0) {
-      small_powers(quotient, power);
-    } else {
-      unroll<K>([&](auto k) __attribute__((always_inline)) {
-        power[k] = quotient[k];
-        small = small | is_small(quotient[k], x[k]);
-      });
-      simd::powers<K, N>(series, power);
-    }
-    put(scale, power, x, dx);
-    return simd::any(small);
-  }
   POOLHEAD_INLINE auto is_small(const V& quotient, const V& x) const {
     return kind.passes(x) & (quotient < simd::splat<float, N>(series.least));
-  }
-  /// The quotient where y may be tiny, as x may be denormal then.
-  POOLHEAD_INLINE V tiny_quotient(const Coefficients& shared, const V& x) const {
-    const auto tiny = shared.whole_inverse == simd::zero<V>();
-    const V base = kind.base(x);
-    return simd::select(tiny, simd::raised_abs(base, 64), base) *
-           simd::select(tiny, shared.inverse, shared.whole_inverse);
   }
   /// Not inlined: its constants would take the registers of those that all elements need.
   template <int K>
@@ -266,8 +263,56 @@ struct PowerGradient {
     V others[K];
     by_logarithms(shared, none, x, others);
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const V quotient = tiny_quotient(shared, x[k]);
-      dx[k] = simd::select(is_small(quotient, x[k]), others[k], dx[k]);
+      dx[k] = simd::select(is_small(kind.base(x[k]) * shared.whole_inverse, x[k]), others[k], dx[k]);
+    });
+  }
+
+  /// Coefficients of planes whose y is tiny, beside ordinary ones: x may be denormal, and is raised there.
+  struct Raised {
+    V inverse, scale;
+    simd::Mask<Accumulator, N> tiny, covered;  // covered: tiny or ordinary
+
+    POOLHEAD_INLINE Raised(const V& unit, const V& raised_inverse, const V& whole_inverse, const V& float_scale,
+                           const simd::Mask<Accumulator, N>& ordinary)
+        : scale(float_scale),
+          tiny((unit == simd::splat<Accumulator, N>(0x1p64F)) & ~ordinary),
+          covered(ordinary | tiny) {
+      inverse = simd::select(tiny, raised_inverse, whole_inverse);
+    }
+  };
+  /// dx by the series, which is right where `covered` says so.
+  template <int K>
+  POOLHEAD_INLINE void raised_series(const Raised& shared, const V (&x)[K], V (&dx)[K],
+                                     simd::Mask<float, N> (&covered)[K]) const {
+    V power[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V base = kind.base(x[k]);
+      power[k] = simd::select(shared.tiny, simd::raised_abs(base, 64), base) * shared.inverse;
+      covered[k] = shared.covered & ~is_small(power[k], x[k]);
+    });
+    simd::powers<K, N>(series, power);
+    unroll<K>([&](auto k)
+                  __attribute__((always_inline)) { dx[k] = kind.gradient(shared.scale * power[k], x[k]); });
+  }
+  /// Whether that was all.
+  template <int K>
+  [[gnu::noinline]] bool put_raised(const V unit, const V inverse, const V whole_inverse, const V scale,
+                                    const simd::Mask<float, N> ordinary, const V (&x)[K], V (&dx)[K]) const {
+    simd::Mask<float, N> covered[K];
+    raised_series(Raised(unit, inverse, whole_inverse, scale, ordinary), x, dx, covered);
+    auto all = covered[0];
+    unroll<K>([&](auto k) __attribute__((always_inline)) { all = all & covered[k]; });
+    return simd::all(all);
+  }
+  /// What is too small for the series, and other planes, in double.
+  template <int K>
+  POOLHEAD_INLINE void by_raised_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
+    simd::Mask<float, N> covered[K];
+    const Raised raised(shared.unit, shared.inverse, shared.whole_inverse, shared.float_scale, shared.ordinary);
+    raised_series(raised, x, dx, covered);
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      Wide none[2];
+      if (!simd::all(covered[k])) dx[k] = simd::select(covered[k], dx[k], exact_one(shared, x[k], none));
     });
   }
 
