@@ -80,6 +80,8 @@ POOL_TEST("bins are right for every number of channels, height and width", "[poo
       REQUIRE(pyramid_difference({1, 2, 3}, Map<TestType>({2, c, h, w}, noise(4))) == "");
       REQUIRE(adaptive_difference(2, 5, Map<TestType>({2, c, h, w}, noise(5))) == "");
     }
+  // More channels than the maxima of so many bins are looked for at once.
+  REQUIRE(pyramid_difference({1, 2, 3, 4, 5, 6, 7, 8}, Map<TestType>({1, 176, 6, 5}, ties(18, 9))) == "");
   // A level alone, one that repeats, more bins than positions, one bin per position, one bin.
   const Map<TestType> x({2, 11, 6, 5}, noise(6));
   for (const std::vector<Index>& levels :

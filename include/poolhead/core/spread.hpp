@@ -25,7 +25,8 @@
 //   struct RowGradient {
 //     template <bool adds, class To>  // tile[s * stride + k] (+)= dx(n, c + k, s), k < channels, up to whole
 //     void put_rows(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const;
-//     bool puts_planes() const;       // vectors, s = 0 in row `first`; or whether planes are written at once:
+//     bool scatters() const;          // vectors, s = 0 in row `first`; whether it goes from element to element
+//     bool puts_planes() const;       // of a channel; or whether planes are written at once:
 //     template <class A>
 //     void put_planes(A* planes, Index n, Index c, Index channels) const;
 //   };
@@ -267,7 +268,7 @@ struct Spread {
       const Index size = x.positions();
       const DX own_dx = dx + n * size * stride + c;
       // What is scattered over a short plane's few elements finds them in a cache.
-      if (alone.puts_planes() && size * scattered_channels <= most_scattered) {
+      if (alone.scatters() && size * scattered_channels <= most_scattered) {
         for (Index q = 0; q < taken; q += scattered_channels) {
           const Index now = std::min<Index>(scattered_channels, taken - q);
           const A* const base = fill_rows(x.width(), scattered_channels, n, c + q, now, 0, x.height());
@@ -275,7 +276,7 @@ struct Spread {
         }
         return;
       }
-      if (taken % N == 0 && (is_alone<DX> || !alone.puts_planes()))
+      if (taken % N == 0 && (is_alone<DX> || !alone.scatters()))
         return alone.template put_rows<false>(own_dx, stride, n, c, taken, 0, x.height());
     }
     const Index vectors = (taken + N - 1) / N;

@@ -28,6 +28,72 @@ POOLHEAD_INLINE void add_up(const A* row, const Offset& offset, Index count, Ind
       });
 }
 
+/// The bins that cover each position of planes. Those of one grid that do are in consecutive rows and columns
+/// of it.
+class CoveringBins {
+ public:
+  using Range = GridEdges::Range;
+
+  explicit CoveringBins(const GridEdges& grids) : grids_(grids) {
+    struct Ranges;
+    rows_ = workspace<Ranges, Range>(grids.count() * (grids.height() + grids.width()));
+    columns_ = rows_ + grids.count() * grids.height();
+    std::fill_n(rows_, grids.count() * (grids.height() + grids.width()), Range{0, 0});
+    for (Index k = 0; k < grids.count(); ++k) {
+      for (Index i = 0; i < grids[k].rows; ++i) cover(rows_ + k * grids.height(), grids.rows(k, i), i);
+      for (Index j = 0; j < grids[k].columns; ++j) cover(columns_ + k * grids.width(), grids.columns(k, j), j);
+    }
+  }
+  /// How many bins cover position (h, w), and which, of all grids, in their order: they are written to `bins`.
+  Index find(Index h, Index w, Index* bins) const {
+    Index count = 0;
+    Index first = 0;
+    for (Index k = 0; k < grids_.count(); ++k) {
+      const Range down = rows_[k * grids_.height() + h];
+      const Range across = columns_[k * grids_.width() + w];
+      for (Index i = down.begin; i < down.end; ++i)
+        for (Index j = across.begin; j < across.end; ++j) bins[count++] = first + i * grids_[k].columns + j;
+      first += grids_[k].bins();
+    }
+    return count;
+  }
+
+ private:
+  /// Bin i covers `own`; those before it have been here.
+  static void cover(Range* covering, const Range& own, Index i) {
+    for (Index s = own.begin; s < own.end; ++s)
+      covering[s] = {covering[s].end == 0 ? i : covering[s].begin, i + 1};
+  }
+
+  const GridEdges& grids_;
+  Range *rows_, *columns_;
+};
+
+/// sink(e, the sum of those of N elements from peaks + bins[i] * pitch + 2 e on, i < count, behind which the
+/// place is `at`), for e < length in steps of N.
+template <class A, class Sink>
+POOLHEAD_INLINE void add_up_at(const simd::Vec<A, simd::lanes<A>>& at, const A* peaks, Index pitch,
+                               const Index* bins, Index count, Index length, const Sink& sink) {
+  constexpr int N = simd::lanes<A>;
+  using V = simd::Vec<A, N>;
+  constexpr int most = 9;
+  const auto add = [&](V & sum, const A* peak) __attribute__((always_inline)) {
+    sum = simd::select(simd::load<A>(peak + N) == at, sum + simd::load<A>(peak), sum);
+  };
+  with_number<most>(
+      static_cast<int>(std::min<Index>(count, most)), [&](auto number) __attribute__((always_inline)) {
+        const A* from[number];
+        for (int i = 0; i < number; ++i) from[i] = peaks + bins[i] * pitch;
+        for (Index e = 0; e < length; e += N) {
+          auto sum = simd::zero<V>();
+          unroll<number>([&](auto i) __attribute__((always_inline)) { add(sum, from[i] + 2 * e); });
+          if constexpr (number == most)
+            for (Index i = most; i < count; ++i) add(sum, peaks + bins[i] * pitch + 2 * e);
+          sink(e, sum);
+        }
+      });
+}
+
 /// tile[s * stride + q] = the shares, (bins, vectors), of all bins that cover position s of channel q <
 /// channels, or where it adds, += them; the tile begins with the first of the rows, and q goes up to whole
 /// vectors. The positions of a cell are covered alike: what it gets is added up once.
@@ -117,9 +183,11 @@ struct BinGradient {
   template <bool adds, class To>
   void put_rows(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
     using A = Accumulator<To>;
-    if (max) {
+    if (scatters()) {
       // Those of 16 bits go to a copy of wider numbers, as several may meet at one position.
-      if constexpr (std::same_as<To, A>) put_maxima<adds>(tile, stride, n, c, channels, first, last);
+      if constexpr (std::same_as<To, A>) scatter_maxima<adds>(tile, stride, n, c, channels, first, last);
+    } else if (max) {
+      find_maxima<adds>(tile, stride, n, c, channels, first, last);
     } else {
       const Index step = grids.vectors_together() * simd::lanes<A>;
       for (Index q = 0; q < channels; q += step) {
@@ -129,6 +197,9 @@ struct BinGradient {
     }
   }
   bool puts_planes() const { return max; }
+  /// Wide registers look for maxima at each of a few positions in less time than it takes to go to each
+  /// maximum.
+  bool scatters() const { return max && (simd::register_bytes < 64 || shape.positions() > few_positions); }
   /// Writes planes of NCHW where they lie.
   template <class A>
   void put_planes(A* planes, Index n, Index c, Index channels) const {
@@ -142,9 +213,42 @@ struct BinGradient {
   }
 
  private:
-  /// What put_rows does for maxima.
+  /// What put_rows does for maxima, at each position in turn: it takes the gradients of those bins that cover
+  /// it and have their maximum there.
+  template <bool adds, class To>
+  void find_maxima(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
+    using A = Accumulator<To>;
+    constexpr Index N = simd::lanes<A>;
+    using V = simd::Vec<A, simd::lanes<A>>;
+    struct Bins;
+    const CoveringBins covering(grids);
+    const Index bins = grids.grids().bins();
+    Index* const found = workspace<Bins, Index>(bins);
+    const Index step = std::clamp<Index>(1024 / bins, 1, 32) * N;
+    for (Index q = 0; q < channels; q += step) {
+      const Index taken = std::min(step, channels - q);
+      const Index length = (taken + N - 1) / N * N;
+      const A* const own = peaks<A>(n, c + q, taken);
+      To* to = tile + q;
+      for (Index h = first; h < last; ++h) {
+        for (Index w = 0; w < shape.width(); ++w, to += stride) {
+          const Index count = covering.find(h, w, found);
+          const auto at = simd::splat<A, simd::lanes<A>>(static_cast<A>(h * shape.width() + w));
+          add_up_at(
+              at, own, peak_pitch<A>(taken), found, count,
+              length, [&](Index e, const V& sum) __attribute__((always_inline)) {
+                if constexpr (adds)
+                  simd::store(to + e, simd::load<A>(to + e) + sum);
+                else
+                  simd::store(to + e, sum);
+              });
+        }
+      }
+    }
+  }
+  /// The same, maximum by maximum.
   template <bool adds, class A>
-  void put_maxima(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
+  void scatter_maxima(A* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
     const Index begin = first * shape.width();
     const Index end = last * shape.width();
     const bool whole = first == 0 && last == shape.height();
@@ -205,30 +309,72 @@ struct BinGradient {
       add(stride);
   }
 
+  /// Puts those of the bins, (bins, vectors), for channels c .. c + taken - 1, `apart` from vector to vector
+  /// and `pitch` from bin to bin.
+  template <class A>
+  void turn_gradients(Index n, Index c, Index taken, A* to, Index apart, Index pitch) const {
+    constexpr int N = simd::lanes<A>;
+    const Index vectors = (taken + N - 1) / N;
+    for (Index k = 0; k < grids.count(); to += grids[k].bins() * pitch, ++k) {
+      const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
+      for (Index v = 0; v < vectors; ++v) {
+        const T* const from = g.data + n * g.row_stride + (c + v * N) * g.channel_stride;
+        const auto count = static_cast<int>(std::min<Index>(N, taken - v * N));
+        if (g.channel_stride != 1)
+          turn_planes(from, g.channel_stride, grids[k].bins(), count, to + v * apart, pitch);
+        else
+          for (Index b = 0; b < grids[k].bins(); ++b)
+            simd::store(to + b * pitch + v * apart, simd::load_first<A>(from + b * g.bin_stride, count));
+      }
+    }
+  }
+  /// From a bin to the next among the peaks: an odd number of pairs of vectors, so that not all bins want the
+  /// same few lines of a cache.
+  template <class A>
+  static Index peak_pitch(Index taken) {
+    constexpr Index N = simd::lanes<A>;
+    return ((taken + N - 1) / N | 1) * 2 * N;
+  }
+  /// The gradients of the bins, (bins, vectors), for channels c .. c + taken - 1, behind each vector the
+  /// positions of the maxima, as numbers.
+  template <class A>
+  const A* peaks(Index n, Index c, Index taken) const {
+    constexpr int N = simd::lanes<A>;
+    struct Peaks;
+    const Index vectors = (taken + N - 1) / N;
+    const Index bins = grids.grids().bins();
+    const Index pitch = peak_pitch<A>(taken);
+    A* const all = workspace<Peaks, A>(bins * (pitch + taken));
+    A* const places = all + bins * pitch;
+    turn_gradients(n, c, taken, all, 2 * N, pitch);
+    A* to = all + N;
+    for (Index k = 0; k < grids.count(); to += grids[k].bins() * pitch, ++k) {
+      const Index own = grids[k].bins();
+      const Index* const from = &grid_rows(argmax, grids.grids(), shape.channels, k)(n, c, 0);
+      Index i = 0;
+      for (; i + N <= taken * own; i += N)
+        simd::store(places + i, simd::convert<A>(simd::load_array<N>(from + i)));
+      for (; i < taken * own; ++i) places[i] = static_cast<A>(from[i]);
+      for (Index v = 0; v < vectors; ++v)
+        turn_planes(static_cast<const A*>(places + v * N * own), own, own,
+                    static_cast<int>(std::min<Index>(N, taken - v * N)), to + v * 2 * N, pitch);
+    }
+    return all;
+  }
   /// What each position of a bin gets, (bins, vectors), for channels c .. c + taken - 1.
   template <class A>
   const A* shares(Index n, Index c, Index taken) const {
     constexpr int N = simd::lanes<A>;
     struct Shares;
-    const Index vectors = (taken + N - 1) / N;
-    A* const all = workspace<Shares, A>(grids.grids().bins() * vectors * N);
+    const Index length = (taken + N - 1) / N * N;
+    A* const all = workspace<Shares, A>(grids.grids().bins() * length);
+    turn_gradients(n, c, taken, all, N, length);
     A* next = all;
     for (Index k = 0; k < grids.count(); ++k) {
-      const GridRows<const T> g = grid_rows(dy, grids.grids(), shape.channels, k);
-      const Grid grid = grids[k];
-      for (Index v = 0; v < vectors; ++v) {
-        const T* const from = g.data + n * g.row_stride + (c + v * N) * g.channel_stride;
-        const auto count = static_cast<int>(std::min<Index>(N, taken - v * N));
-        if (g.channel_stride != 1)
-          turn_planes(from, g.channel_stride, grid.bins(), count, next + v * N, vectors * N);
-        else
-          for (Index b = 0; b < grid.bins(); ++b)
-            simd::store(next + (b * vectors + v) * N, simd::load_first<A>(from + b * g.bin_stride, count));
-      }
-      for (Index i = 0; i < grid.rows; ++i) {
-        for (Index j = 0; j < grid.columns; ++j, next += vectors * N) {
+      for (Index i = 0; i < grids[k].rows; ++i) {
+        for (Index j = 0; j < grids[k].columns; ++j, next += length) {
           const auto share = simd::splat<A, N>(A(1) / static_cast<A>(grids.window(k, i, j).size()));
-          for (Index v = 0; v < vectors; ++v) simd::store(next + v * N, share * simd::load<A>(next + v * N));
+          for (Index q = 0; q < length; q += N) simd::store(next + q, share * simd::load<A>(next + q));
         }
       }
     }
