@@ -286,5 +286,11 @@ TEMPLATE_PRODUCT_TEST_CASE("powers of planes of any size beside each other", "[p
           return std::isfinite(widen<double>(x(n, c, s))) ? widen<double>(x(n, c, s)) : 0.0;
         });
         REQUIRE(lp_difference(p, finite) == "");
+        // Between the sizes that are summed in one way and in another, with zeros that only one of them sees.
+        const Map<TestType> between(x.extents, [&](Index n, Index c, Index s) {
+          if (c % 3 == 0 || s == 0) return denormals<T>(16)(n, c, s);
+          return s % 2 == 0 ? std::exp2(-100 / p) * noise(17, 1.5, 0.5)(n, c, s) : 0.0;
+        });
+        REQUIRE(neighbour_difference(ph::GlobalLpPool(p), between) == "");
       }
 }
