@@ -228,7 +228,7 @@ TEMPLATE_PRODUCT_TEST_CASE("masked heads in one pass", "[mask]", (Nchw, Nhwc), (
 
     // Threads, which small maps would not get, do not change a bit.
     if (e.c != 33) continue;
-    const Extents large{9, 67, 40, 41};
+    const Extents large{9, 33, 57, 59};
     const Map<TestType> map(large, noise(14));
     const auto large_gem = gem_of_channels<T>(33);
     const Mask mask = make_mask(large, [](Index n, Index s) { return s == n || hash(15, n, 0, s) % 3 != 0; });
