@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 using Rows = ph::Rows<float>;
 
@@ -60,7 +59,7 @@ std::vector<float> InferenceRunner::run(const Images& images, const Network::Dev
   const ph::Index classes = network_.output_shape(images).features(), count = images.batch();
   std::vector<float> values(static_cast<std::size_t>(count * classes));
   const ph::Index blocks = (count + block - 1) / block;
-  constexpr double much = std::numeric_limits<double>::infinity();
+  constexpr double much = ph::detail::much_traffic;
   const ph::Index threads = ph::detail::thread_count(device, blocks, much);
   workers_.resize(std::max(workers_.size(), static_cast<std::size_t>(threads)));
   ph::detail::parallel_parts(

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <concepts>
+#include <limits>
 
 namespace poolhead::inline POOLHEAD_ISA {
 
@@ -25,6 +26,9 @@ namespace detail {
 
 /// The least memory traffic worth a thread of its own that is awake: some 5 us at memory speed.
 inline constexpr double bytes_per_thread = 256.0 * 1024.0;
+
+/// The traffic of what is worth any thread and waking it, whatever it costs.
+inline constexpr double much_traffic = std::numeric_limits<double>::infinity();
 
 /// How many threads share count items that touch bytes_per_item each. One when called from a worker of the
 /// same pool, which may not block on its own pool.

@@ -5,7 +5,6 @@
 #include "poolhead/nn/layer.hpp"
 #include "poolhead/nn/walk.hpp"
 
-#include <limits>
 #include <optional>
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -128,21 +127,21 @@ class DataParallel {
     const Input in(x);
     const Index count = blocks(x);
     // A block is worth a thread whatever it costs: it is a whole network's work.
-    constexpr double much = std::numeric_limits<double>::infinity();
-    const Index threads = detail::thread_count(device, count, much);
+    const Index threads = detail::thread_count(device, count, detail::much_traffic);
     Crew& crew = mode == Mode::inference ? inference_ : training_;
     make_workers(crew, network, in, mode, threads);
     sums_.resize(static_cast<std::size_t>(count));
-    detail::parallel_parts(device, threads, count, much, [&](Index thread, Index begin, Index end) {
-      for (Index b = begin; b < end; ++b) {
-        const Index first = b * block_;
-        const Index size = std::min(block_, x.batch() - first);
-        Worker& worker = size < block_ ? *crew.last : crew.workers[static_cast<std::size_t>(thread)];
-        sums_[static_cast<std::size_t>(b)] =
-            body(b, in.samples(first, size),
-                 labels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size)), worker);
-      }
-    });
+    detail::parallel_parts(
+        device, threads, count, detail::much_traffic, [&](Index thread, Index begin, Index end) {
+          for (Index b = begin; b < end; ++b) {
+            const Index first = b * block_;
+            const Index size = std::min(block_, x.batch() - first);
+            Worker& worker = size < block_ ? *crew.last : crew.workers[static_cast<std::size_t>(thread)];
+            sums_[static_cast<std::size_t>(b)] =
+                body(b, in.samples(first, size),
+                     labels.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(size)), worker);
+          }
+        });
     LossSum sum;
     for (const LossSum& part : sums_) {
       sum.loss += part.loss;
