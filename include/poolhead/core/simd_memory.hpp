@@ -242,6 +242,21 @@ POOLHEAD_INLINE Vec<A, N> rounded(const Vec<A, N>& a) {
     return a;
 }
 
+/// a, in a register: GCC would rather load again what is used several times than keep it, and the ports that
+/// loads go through are soon full.
+template <class T, int N>
+POOLHEAD_INLINE Vec<T, N> in_register(Vec<T, N> a) {
+  if constexpr (Vec<T, N>::split) {
+    a.lo = in_register(a.lo);
+    a.hi = in_register(a.hi);
+  } else {
+#if defined(__AVX__)
+    asm("" : "+v"(a.raw));
+#endif
+  }
+  return a;
+}
+
 /// The first count (0 .. N) elements at p; the other lanes are 0.
 template <class A, class T>
 POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, int count) {

@@ -105,7 +105,7 @@ struct BinMaxima {
     unroll<m>([&](auto s) __attribute__((always_inline)) {
       const auto at = start + simd::splat<I, N>(s);
       unroll<K>([&](auto v) __attribute__((always_inline)) {
-        const State one{simd::load<A>(p + s * step + v * N), at};
+        const State one{simd::in_register(simd::load<A>(p + s * step + v * N)), at};
         tops[v] = first && s == 0 ? one : append(tops[v], one);
         notes[v] = notes[v] + one.value;
       });

@@ -140,7 +140,8 @@ struct MaxReduction {
         state.position = simd::select(wins, top.position, state.position);
         state.value = or_nan(simd::select(wins, top.value, state.value), nan);
       } else {
-        state = pick(top.value, top.position, nan, state);
+        state = pick(top.value, top.position, nan,
+                     State{simd::in_register(state.value), simd::in_register(state.position)});
       }
     } else {
       state.value = or_nan(simd::max(state.value, top.value), nan);
@@ -174,7 +175,7 @@ struct MaxReduction {
                                           State& top) const {
     V own[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      own[k] = valid.select(k, x[k], simd::splat<A, N>(lowest));
+      own[k] = valid.select(k, simd::in_register(x[k]), simd::splat<A, N>(lowest));
     });
     top.value = own[0];
     unroll<K - 1>([&](auto k) __attribute__((always_inline)) { top.value = simd::max(top.value, own[k + 1]); });
