@@ -44,14 +44,41 @@ struct WideSums {
 
 namespace detail {
 
-/// Coefficients of channel i, in every lane.
+/// Coefficients of channel i, in every lane: of a structure, what lane(i) gives, which may be the part that
+/// most elements need, with the rest to be had by complete().
 template <class T, int N>
 POOLHEAD_INLINE auto lane_of(const simd::Vec<T, N>& coefficients, int i) {
   return simd::splat_lane(coefficients, i);
 }
 template <class C>
 requires requires(const C& c) { c.lane(0); }
-POOLHEAD_INLINE C lane_of(const C& coefficients, int i) { return coefficients.lane(i); }
+POOLHEAD_INLINE auto lane_of(const C& coefficients, int i) { return coefficients.lane(i); }
+template <class C>
+using LaneOf = decltype(lane_of(std::declval<const C&>(), 0));
+
+/// What lane(i) may give beside the coefficients that most elements need: where all of them stand.
+template <class C>
+struct LaneOfAll {
+  const C* all;
+  int lane;
+
+  POOLHEAD_INLINE C complete() const { return all->all_of_lane(lane); }
+};
+
+/// All coefficients.
+template <class C>
+POOLHEAD_INLINE auto complete(const C& coefficients) {
+  if constexpr (requires { coefficients.complete(); })
+    return coefficients.complete();
+  else
+    return coefficients;
+}
+
+/// Whether a gradient is 0 but at its peaks.
+template <class G>
+inline constexpr bool is_zero_elsewhere = requires {
+  requires G::is_zero_elsewhere;
+};
 
 }  // namespace detail
 }  // namespace poolhead::inline POOLHEAD_ISA

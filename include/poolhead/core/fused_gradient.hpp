@@ -9,8 +9,8 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// The coefficients of several gradients. (No tuple: what is returned is built where it stays.)
-template <class... Gradients>
+/// The coefficients C of several gradients. (No tuple: what is returned is built where it stays.)
+template <class... C>
 struct FusedCoefficients {
   template <class Lanes>
   POOLHEAD_INLINE static FusedCoefficients prepare(const Lanes&, Index, Index) {
@@ -18,17 +18,19 @@ struct FusedCoefficients {
   }
   POOLHEAD_INLINE FusedCoefficients lane(int) const { return {}; }
 };
-template <class G, class... Others>
-struct FusedCoefficients<G, Others...> {
-  typename G::Coefficients first;
+template <class C, class... Others>
+struct FusedCoefficients<C, Others...> {
+  C first;
   [[no_unique_address]] FusedCoefficients<Others...> others;
 
-  template <class Lanes>
+  template <class Lanes, class G, class... Rest>
   POOLHEAD_INLINE static FusedCoefficients prepare(const Lanes& lanes, Index n, Index c, const G& gradient,
-                                                   const Others&... rest) {
+                                                   const Rest&... rest) {
     return {gradient.prepare(lanes, n, c), FusedCoefficients<Others...>::prepare(lanes, n, c, rest...)};
   }
-  POOLHEAD_INLINE FusedCoefficients lane(int i) const { return {lane_of(first, i), others.lane(i)}; }
+  POOLHEAD_INLINE auto lane(int i) const {
+    return FusedCoefficients<LaneOf<C>, LaneOf<Others>...>{lane_of(first, i), others.lane(i)};
+  }
   template <int g>
   POOLHEAD_INLINE const auto& of() const {
     if constexpr (g == 0)
@@ -50,13 +52,14 @@ struct FusedGradient {
     else
       return (0 + ... + Gradients::peaks);
   }();
+  static constexpr bool is_zero_elsewhere = (true && ... && detail::is_zero_elsewhere<Gradients>);
   static constexpr bool is_empty = sizeof...(Gradients) == 0;
   static constexpr bool has_sums = (false || ... || !std::is_empty_v<typename Gradients::Sums>);
   static constexpr int N = simd::lanes<A>;
   static constexpr auto heads = std::index_sequence_for<Gradients...>{};
   using V = simd::Vec<A, N>;
 
-  using Coefficients = FusedCoefficients<Gradients...>;
+  using Coefficients = FusedCoefficients<typename Gradients::Coefficients...>;
   struct Sums {
     std::tuple<typename Gradients::Sums...> of;
 
@@ -81,8 +84,8 @@ struct FusedGradient {
             __attribute__((always_inline)) { return Coefficients::prepare(lanes, n, c, g...); },
         gradients);
   }
-  template <int K>
-  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K],
+  template <int K, class Shared>
+  POOLHEAD_INLINE void at(const Shared& shared, Sums& sums, const V (&x)[K],
                           const simd::Vec<I, N> (&position)[K], V (&dx)[K]) const {
     if constexpr (sizeof...(Gradients) == 0) {
       unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = simd::zero<V>(); });

@@ -5,7 +5,8 @@
 //     using PositionLane = std::int32_t;
 //     static constexpr bool reads_x = false;           // whether at() needs the value of x
 //     struct Coefficients {                            // what a channel's elements share; or a vector
-//       Coefficients lane(int i) const;                // the i-th channel's for all lanes
+//       Lane lane(int i) const;                        // the i-th channel's for all lanes, which at() takes,
+//       too
 //     };
 //     using Sums = NoSums;                             // or WideSums: what a parameter's gradient sums up
 //     Coefficients prepare(const ChannelLanes&, Index n, Index c) const;

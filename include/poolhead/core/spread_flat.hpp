@@ -32,7 +32,8 @@ struct FlatBlock {
     for (Index k = 0; k < channels; k += N) {
       const auto count = static_cast<int>(std::min<Index>(N, channels - k));
       const auto shared = gradient.prepare(ChannelLanes<A, I>{count}, n, c + k);
-      simd::store(elsewhere + k, at(gradient, shared, simd::splat<I, N>(static_cast<I>(-1))));
+      if constexpr (!is_zero_elsewhere<G>)
+        simd::store(elsewhere + k, at(gradient, shared, simd::splat<I, N>(static_cast<I>(-1))));
       Index to = k;
       gradient.each_peak(
           shared, [&](const Position& peak) __attribute__((always_inline)) {
@@ -50,7 +51,7 @@ struct FlatBlock {
   }
   /// A vector of channels, from k on, at position s.
   POOLHEAD_INLINE auto row(Index k, const simd::BitsOf<T>& s) const {
-    auto bits = simd::load_bits(elsewhere + k);
+    auto bits = is_zero_elsewhere<G> ? simd::zero<simd::BitsOf<T>>() : simd::load_bits(elsewhere + k);
     unroll<G::peaks>([&](auto peak) __attribute__((always_inline)) {
       const Index from = peak * padded + k;
       bits = simd::select(simd::load_bits(position + from) == s, simd::load_bits(value + from), bits);
@@ -81,6 +82,24 @@ POOLHEAD_INLINE void fill_plane(T* p, Index size, T value, Index room) {
     unroll<4>([&](auto k) __attribute__((always_inline)) { simd::store_bits(p + s + k * L, bits); });
   for (; s < size && s + L <= room; s += L) simd::store_bits(p + s, bits);
   for (; s < size; ++s) p[s] = value;
+}
+
+/// Writes 0 to p[0 .. size - 1]: vectors that share no line of a cache, but for the first and the last.
+template <class T>
+POOLHEAD_INLINE void fill_zero(T* p, Index size) {
+  constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  const auto zero = simd::zero<simd::BitsOf<T>>();
+  if (size < L) {
+    for (Index s = 0; s < size; ++s) p[s] = T(0);
+    return;
+  }
+  simd::store_bits(p, zero);
+  const auto address = reinterpret_cast<std::uintptr_t>(p) / sizeof(T);
+  Index s = L - static_cast<Index>(address % static_cast<std::uintptr_t>(L));
+  for (; s + 4 * L <= size; s += 4 * L)
+    unroll<4>([&](auto k) __attribute__((always_inline)) { simd::store_bits(p + s + k * L, zero); });
+  for (; s + L <= size; s += L) simd::store_bits(p + s, zero);
+  simd::store_bits(p + size - L, zero);
 }
 
 /// Writes values[i] to the plane i < count, all of `size` positions. Vectors reach into the planes that follow,
@@ -123,7 +142,10 @@ POOLHEAD_INLINE void write_flat_planes(const G& gradient, const X& x, T* dx, Ind
   const Index size = x.positions();
   T* const planes = dx + (n * x.channels() + c) * size;
   const FlatBlock<G, T, Index> flat(gradient, n, c, end);
-  fill_planes(planes, size, flat.elsewhere, end - c);
+  if constexpr (is_zero_elsewhere<G>)
+    fill_zero(planes, (end - c) * size);
+  else
+    fill_planes(planes, size, flat.elsewhere, end - c);
   flat.write_peaks(planes, size, 1);
 }
 
@@ -152,7 +174,12 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
     return;
   }
   const FlatBlock<G, T, Index> flat(gradient, n, c, end);
-  for (Index s = 0; s < positions; ++s) copy_row(flat.elsewhere, channels, rows + s * stride);
+  if constexpr (is_zero_elsewhere<G>) {
+    const Index together = channels == stride ? positions : 1;
+    for (Index s = 0; s < positions; s += together) fill_zero(rows + s * stride, together * channels);
+  } else {
+    for (Index s = 0; s < positions; ++s) copy_row(flat.elsewhere, channels, rows + s * stride);
+  }
   flat.write_peaks(rows, 1, stride);
 }
 

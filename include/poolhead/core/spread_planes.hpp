@@ -22,10 +22,10 @@ inline constexpr Index least_long_plane = simd::register_bytes == 64 && !G::has_
 
 /// One plane of NCHW: four vectors at a time, then the rest, the very last vector in its `last` lanes. Lanes
 /// beyond the plane are given the value of one inside, so that they do nothing out of the ordinary.
-template <bool adds, class G, class T, class DX>
+template <bool adds, class G, class T, class DX, class Shared>
 POOLHEAD_INLINE void spread_plane(const G& gradient, const T* plane, DX dx, Index size,
-                                  const simd::FirstLanes<typename G::Accumulator>& last,
-                                  const typename G::Coefficients& shared, typename G::Sums& sums) {
+                                  const simd::FirstLanes<typename G::Accumulator>& last, const Shared& shared,
+                                  typename G::Sums& sums) {
   using A = typename G::Accumulator;
   using I = typename G::PositionLane;
   constexpr int N = simd::lanes<A>;
@@ -79,15 +79,16 @@ POOLHEAD_INLINE void spread_long_planes(const G& gradient, const X& x, DX dx, In
   constexpr int N = simd::lanes<A>;
   const Index size = x.positions();
   const auto last = last_lanes<A>(size);
+  const auto* plane = x.sample(n) + c * size;
+  dx = dx + (n * x.channels() + c) * size;
   for (; c < end; c += N) {
     const auto count = static_cast<int>(std::min<Index>(N, end - c));
     const auto shared = gradient.prepare(Lanes{count}, n, c);
     auto sums = typename G::Sums();
-    for (int i = 0; i < count; ++i) {
+    for (int i = 0; i < count; ++i, plane += size, dx += size) {
       const auto own = lane_of(shared, i);
       auto of_plane = typename G::Sums();
-      spread_plane<adds>(gradient, x.sample(n) + (c + i) * size, dx + (n * x.channels() + c + i) * size, size,
-                         last, own, of_plane);
+      spread_plane<adds>(gradient, plane, dx, size, last, own, of_plane);
       sums.put_total(i, of_plane);
     }
     gradient.collect(Lanes{count}, sums, n, c);

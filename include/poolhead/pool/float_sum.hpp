@@ -272,15 +272,15 @@ template <class G, class V, int K>
 /// The gradient of exponentials: gradient.floats(shared, sums, x, dx) in floats for the channels that
 /// shared.ordinary names, gradient.exact(shared, sums, x, dx) for the others, and for all where
 /// gradient.precise says so.
-template <class G, class V, int K>
-POOLHEAD_INLINE void exponential_gradient(const G& gradient, const typename G::Coefficients& shared,
-                                          typename G::Sums& sums, const V (&x)[K], V (&dx)[K]) {
+template <class G, class Shared, class V, int K>
+POOLHEAD_INLINE void exponential_gradient(const G& gradient, const Shared& shared, typename G::Sums& sums,
+                                          const V (&x)[K], V (&dx)[K]) {
   if constexpr (std::same_as<typename G::Accumulator, float>) {
     if (!gradient.precise && simd::all(shared.ordinary)) [[likely]]
       return gradient.floats(shared, sums, x, dx);
   }
   // Copies, as what a function that is not inlined gets to see would not stay in registers above.
-  const auto coefficients = shared;
+  const auto coefficients = complete(shared);
   auto totals = sums;
   V from[K], to[K];
   unroll<K>([&](auto k) __attribute__((always_inline)) { from[k] = x[k]; });

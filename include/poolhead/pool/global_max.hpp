@@ -14,6 +14,7 @@ struct MaxGradient {
   using PositionLane = I;
   static constexpr bool reads_x = false;
   static constexpr int peaks = 1;
+  static constexpr bool is_zero_elsewhere = true;
   static constexpr int N = simd::lanes<Accumulator>;
   using V = simd::Vec<Accumulator, N>;
   using Sums = NoSums;

@@ -122,14 +122,26 @@ struct LogSumExpGradient {
   static constexpr bool less_one = learns && sizeof(T) == 2;
   using Sums = std::conditional_t<learns, WideSums<N, less_one ? 2 : 1>, NoSums>;
 
+  struct Coefficients;
+  /// What most elements of a plane need.
+  struct Plane : LaneOfAll<Coefficients> {
+    V float_scale, float_mark;
+    simd::Mask<Accumulator, N> ordinary;
+  };
   struct Coefficients {
     Wide scale, mark;
     V float_scale, float_mark;
     simd::Mask<Accumulator, N> ordinary;
 
-    POOLHEAD_INLINE Coefficients lane(int i) const {
+    POOLHEAD_INLINE Coefficients all_of_lane(int i) const {
       return {lane_of(scale, i), lane_of(mark, i), lane_of(float_scale, i), lane_of(float_mark, i),
               lane_of(ordinary, i)};
+    }
+    POOLHEAD_INLINE auto lane(int i) const {
+      if constexpr (std::same_as<Accumulator, float>)
+        return Plane{{this, i}, lane_of(float_scale, i), lane_of(float_mark, i), lane_of(ordinary, i)};
+      else
+        return all_of_lane(i);
     }
   };
 
@@ -148,13 +160,13 @@ struct LogSumExpGradient {
     return {scale, kept.mark, simd::convert<A>(scale), simd::convert<A>(kept.mark),
             simd::convert<simd::IntOf<A>>((kept.sum - kept.sum) == simd::zero<Wide>())};
   }
-  template <int K>
-  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
+  template <int K, class Shared>
+  POOLHEAD_INLINE void at(const Shared& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
                           V (&dx)[K]) const {
     exponential_gradient(*this, shared, sums, x, dx);
   }
-  template <int K>
-  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+  template <int K, class Shared>
+  POOLHEAD_INLINE void floats(const Shared& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     const V rate = simd::splat<float, N>(static_cast<float>(r * std::numbers::log2e));
     const V least = least_distance(rate);
     V distance[K];

@@ -26,6 +26,12 @@ struct PowerGradient {
   static constexpr bool has_series = !Kind::learnable && std::same_as<Accumulator, float>;
   using Sums = std::conditional_t<Kind::learnable, WideSums<N, 2>, NoSums>;  // q^p - 1, q^p log2 q
 
+  struct Coefficients;
+  /// What most elements of a plane need.
+  struct Plane : LaneOfAll<Coefficients> {
+    V unit, inverse, float_scale, whole_inverse;
+    simd::Mask<Accumulator, N> ordinary;
+  };
   struct Coefficients {
     Wide scale, y, p;
     V unit, float_y, inverse, float_p;  // y and its inverse in units, see unit_of
@@ -33,11 +39,22 @@ struct PowerGradient {
     V float_scale, whole_inverse;       // 1 / y where that is a normal float, else 0
     simd::Mask<Accumulator, N> ordinary;
 
-    POOLHEAD_INLINE Coefficients lane(int i) const {
+    POOLHEAD_INLINE Coefficients all_of_lane(int i) const {
       return {lane_of(scale, i),         lane_of(y, i),       lane_of(p, i),
               lane_of(unit, i),          lane_of(float_y, i), lane_of(inverse, i),
               lane_of(float_p, i),       lane_of(y_rest, i),  lane_of(float_scale, i),
               lane_of(whole_inverse, i), lane_of(ordinary, i)};
+    }
+    POOLHEAD_INLINE auto lane(int i) const {
+      if constexpr (has_series)
+        return Plane{{this, i},
+                     lane_of(unit, i),
+                     lane_of(inverse, i),
+                     lane_of(float_scale, i),
+                     lane_of(whole_inverse, i),
+                     lane_of(ordinary, i)};
+      else
+        return all_of_lane(i);
     }
   };
 
@@ -80,8 +97,8 @@ struct PowerGradient {
             simd::convert<A>(simd::select(moderate, one / y, nothing)),
             simd::convert<simd::IntOf<A>>(ordinary)};
   }
-  template <int K>
-  POOLHEAD_INLINE void at(const Coefficients& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
+  template <int K, class Shared>
+  POOLHEAD_INLINE void at(const Shared& shared, Sums& sums, const V (&x)[K], const simd::Vec<I, N> (&)[K],
                           V (&dx)[K]) const {
     if constexpr (has_series) {
       if (series.usable && !simd::all(shared.ordinary)) [[unlikely]] {
@@ -98,13 +115,13 @@ struct PowerGradient {
     exponential_gradient(*this, shared, sums, x, dx);
   }
 
-  template <int K>
-  POOLHEAD_INLINE void floats(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+  template <int K, class Shared>
+  POOLHEAD_INLINE void floats(const Shared& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
     if (kind.exponent != 0) return by_products(shared, sums, x, dx);
     if constexpr (has_series) {
       if (series.usable) return by_series(shared, x, dx);
     }
-    by_logarithms(shared, sums, x, dx);
+    by_logarithms(complete(shared), sums, x, dx);
   }
   template <int K>
   POOLHEAD_INLINE void exact(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
@@ -147,15 +164,26 @@ struct PowerGradient {
     const double largest = Kind::averages ? std::pow(static_cast<double>(map.positions()), 1.0 / p) : 1.0;
     return {p - 1.0, largest};
   }
-  /// q and q - 1.
+  /// A coefficient that several vectors need: those of planes are in registers.
+  template <class Shared>
+  POOLHEAD_INLINE static V held(const V& coefficient) {
+    if constexpr (std::same_as<Shared, Coefficients>)
+      return simd::in_register(coefficient);
+    else
+      return coefficient;
+  }
+  /// q.
+  template <int K, class Shared>
+  POOLHEAD_INLINE void quotients(const Shared& shared, const V (&x)[K], V (&quotient)[K]) const {
+    const V unit = held<Shared>(shared.unit);
+    const V inverse = held<Shared>(shared.inverse);
+    unroll<K>([&](auto k) __attribute__((always_inline)) { quotient[k] = kind.base(x[k]) * unit * inverse; });
+  }
+  /// q - 1. Where the base is near y, the difference is exact.
   template <int K>
-  POOLHEAD_INLINE void quotients(const Coefficients& shared, const V (&x)[K], V (&quotient)[K],
-                                 V (&less_one)[K]) const {
+  POOLHEAD_INLINE void less_ones(const Coefficients& shared, const V (&x)[K], V (&less_one)[K]) const {
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      const V base = kind.base(x[k]) * shared.unit;
-      quotient[k] = base * shared.inverse;
-      // Where base is near y, the difference is exact.
-      less_one[k] = ((base - shared.float_y) - shared.y_rest) * shared.inverse;
+      less_one[k] = ((kind.base(x[k]) * shared.unit - shared.float_y) - shared.y_rest) * shared.inverse;
     });
   }
   /// log2(q).
@@ -176,20 +204,20 @@ struct PowerGradient {
     sums.of[1] = sums.of[1] + wide_total(whole);
   }
   /// power: q^(p - 1).
-  template <int K>
-  POOLHEAD_INLINE void put(const Coefficients& shared, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      dx[k] = kind.gradient(shared.float_scale * power[k], x[k]);
-    });
+  template <int K, class Shared>
+  POOLHEAD_INLINE void put(const Shared& shared, const V (&power)[K], const V (&x)[K], V (&dx)[K]) const {
+    const V scale = held<Shared>(shared.float_scale);
+    unroll<K>([&](auto k) __attribute__((always_inline)) { dx[k] = kind.gradient(scale * power[k], x[k]); });
   }
 
-  template <int K>
-  POOLHEAD_INLINE void by_products(const Coefficients& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
-    V quotient[K], less_one[K], power[K];
-    quotients(shared, x, quotient, less_one);
+  template <int K, class Shared>
+  POOLHEAD_INLINE void by_products(const Shared& shared, Sums& sums, const V (&x)[K], V (&dx)[K]) const {
+    V quotient[K], power[K];
+    quotients(shared, x, quotient);
     small_powers(quotient, power);
     if constexpr (Kind::learnable) {
-      V log[K], whole[K], excess[K];
+      V less_one[K], log[K], whole[K], excess[K];
+      less_ones(shared, x, less_one);
       logarithms(quotient, less_one, log);
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         whole[k] = power[k] * quotient[k];
@@ -206,7 +234,8 @@ struct PowerGradient {
     const V one = simd::splat<float, N>(1.0F);
     const V least = simd::splat<float, N>(-125.9F);  // below, 2^x is 0
     V quotient[K], less_one[K], log[K], power[K];
-    quotients(shared, x, quotient, less_one);
+    quotients(shared, x, quotient);
+    less_ones(shared, x, less_one);
     logarithms(quotient, less_one, log);
     if constexpr (Kind::learnable) {
       V whole[K], excess[K];
@@ -231,19 +260,20 @@ struct PowerGradient {
     put(shared, power, x, dx);
   }
   /// dx by the series, or by logarithms for an element that is too small for it, whatever its neighbours are.
-  template <int K>
-  POOLHEAD_INLINE void by_series(const Coefficients& shared, const V (&x)[K], V (&dx)[K]) const {
+  template <int K, class Shared>
+  POOLHEAD_INLINE void by_series(const Shared& shared, const V (&x)[K], V (&dx)[K]) const {
     V power[K];
+    const V inverse = held<Shared>(shared.whole_inverse);
     auto small = simd::zero<simd::Mask<float, N>>();
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      power[k] = kind.base(x[k]) * shared.whole_inverse;
+      power[k] = kind.base(x[k]) * inverse;
       small = small | is_small(power[k], x[k]);
     });
     simd::powers<K, N>(series, power);
     put(shared, power, x, dx);
     if (simd::any(small)) [[unlikely]] {
       // Copies, as in exponential_gradient.
-      const auto coefficients = shared;
+      const auto coefficients = complete(shared);
       V from[K], to[K];
       unroll<K>([&](auto k) __attribute__((always_inline)) {
         from[k] = x[k];
