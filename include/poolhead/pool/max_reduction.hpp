@@ -175,7 +175,9 @@ struct MaxReduction {
                                           State& top) const {
     V own[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
-      own[k] = valid.select(k, simd::in_register(x[k]), simd::splat<A, N>(lowest));
+      // What is compared once and no more may come from the first-level cache a second time.
+      const V kept = has_position || in_planes ? simd::in_register(x[k]) : x[k];
+      own[k] = valid.select(k, kept, simd::splat<A, N>(lowest));
     });
     top.value = own[0];
     unroll<K - 1>([&](auto k) __attribute__((always_inline)) { top.value = simd::max(top.value, own[k + 1]); });
