@@ -209,6 +209,12 @@ POOLHEAD_INLINE bool all(const Vec<I, N>& mask) {
     return bits(mask) == (N == 32 ? ~0u : (1u << N % 32) - 1);
 }
 
+/// Whether the first count (1 .. N) lanes of a mask are set.
+template <class I, int N>
+POOLHEAD_INLINE bool all(const Vec<I, N>& mask, int count) {
+  return (~bits(mask) & ((2u << (count - 1)) - 1)) == 0;
+}
+
 /// Whether any lane of a mask is set.
 template <class I, int N>
 POOLHEAD_INLINE bool any(const Vec<I, N>& mask) {

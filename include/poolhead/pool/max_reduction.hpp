@@ -158,13 +158,13 @@ struct MaxReduction {
   }
   /// The maxima as they stand in the map: which zero, which NaN. Writes where they stand.
   POOLHEAD_INLINE V located(const State& state, Index n, Index c, int count) const {
-    const auto plain = (state.value < simd::zero<V>()) | (simd::zero<V>() < state.value);
+    const bool plain = simd::all((state.value < simd::zero<V>()) | (simd::zero<V>() < state.value), count);
     if constexpr (!asked) {
-      if (simd::all(plain)) return state.value;
+      if (plain) return state.value;
     }
     const auto at = places(state, n, c, count);
     if constexpr (asked) put(argmax, n, c, at, count);
-    return simd::all(plain) ? state.value : values_at(at, n, c, count);
+    return plain ? state.value : values_at(at, n, c, count);
   }
 
  private:
@@ -217,11 +217,11 @@ struct MaxReduction {
   }
   POOLHEAD_INLINE simd::Vec<Index, N> places(const State& state, Index n, Index c, int count) const {
     if constexpr (has_position) {
-      if (simd::all(simd::splat<A, N>(lowest) < state.value)) [[likely]]
+      if (simd::all(simd::splat<A, N>(lowest) < state.value, count)) [[likely]]
         return simd::convert<Index>(state.position);
     } else if constexpr (in_planes && !is_masked<X>) {
       const Index positions = map.positions();
-      if (simd::all(state.value == state.value)) [[likely]]
+      if (simd::all(state.value == state.value, count)) [[likely]]
         return find_places(map.sample(n) + c * positions, positions, count, state.value);
     }
     return look_up(state.value, n, c, count);
