@@ -90,6 +90,8 @@ TEMPLATE_PRODUCT_TEST_CASE("gradients are right for every number of channels and
       if (c <= 40 || (s <= 40 && c <= 196) || c == s || s == 7 || s == 49) {
         REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, noise(21))) == "");
       }
+  for (Index c : {1, 2, 3, 5, 20, 24})
+    for (Index s : {403, 2051}) REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, noise(21))) == "");
   for (Index n : {1, 3, 8}) REQUIRE(any_difference(Map<TestType>({n, 19, 7, 5}, noise(22))) == "");
 }
 

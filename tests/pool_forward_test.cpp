@@ -123,6 +123,9 @@ TEMPLATE_PRODUCT_TEST_CASE("pools are right for every number of channels and pos
       if (c <= 40 || s <= 40 || c == s) {
         REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, noise(1))) == "");
       }
+  // Few channels at many positions.
+  for (Index c : {1, 2, 3, 5, 12, 20, 24, 31})
+    for (Index s : {403, 2051}) REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, noise(1))) == "");
 }
 
 TEMPLATE_PRODUCT_TEST_CASE("pools are right for maps of two spatial axes and any batch", "[pool][forward]",
@@ -249,6 +252,13 @@ TEMPLATE_PRODUCT_TEST_CASE("a NaN anywhere makes the answer NaN and its first pl
         REQUIRE(any_difference(Map<TestType>({1, c, 1, s}, with_nan(constant(-infinity), is_nan))) == "");
         REQUIRE(any_difference(Map<TestType>({1, c, 1, s}, with_nan(constant(infinity), is_nan))) == "");
       }
+    }
+  for (Index c : {1, 3, 20})
+    for (Index first : {0, 1, 17, 200, 401, 402}) {
+      const auto is_nan = [&](Index channel, Index position) {
+        return channel % 5 != 4 && (position == first || position == 402);
+      };
+      REQUIRE(any_difference(Map<TestType>({2, c, 1, 403}, with_nan(noise(11), is_nan))) == "");
     }
 }
 

@@ -222,6 +222,9 @@ void sweep(Check check) {
   for (Index c : {2, 4, 5, 6, 7, 10, 11, 12, 13, 14, 15, 16, 17, 23, 24, 25, 31, 32, 33, 40, 64, 70, 129})
     for (Index s : {1, 6, 17}) check(Extents{1, c, 1, s});
   for (Index n : {2, 3, 8}) check(Extents{n, 19, 7, 5});
+  // Few channels at many positions.
+  for (Index c : {1, 2, 3, 5, 20, 24}) check(Extents{1, c, 1, 403});
+  check(Extents{2, 2, 1, 2051});
 }
 
 /// Planes of numbers of one size each, in turn: ordinary, denormal, far from either, none, beside a NaN or an
@@ -240,8 +243,8 @@ auto mixed_sizes(std::uint64_t seed) {
   };
 }
 
-/// Whether each channel has the bits that it has alone, whatever its neighbours make of the way they go
-/// together.
+/// Whether each channel has the bits that it has beside ordinary ones, whatever its neighbours make of the way
+/// they go together.
 template <class Pool, class Type>
 std::string neighbour_difference(const Pool& pool, const Map<Type>& x) {
   using T = typename Type::Scalar;
@@ -249,16 +252,16 @@ std::string neighbour_difference(const Pool& pool, const Map<Type>& x) {
   const RowTensor<T> dy = noise_rows<T>(pool, e);
   const PoolRun run(pool, x, dy);
   for (Index c = 0; c < e.c; ++c) {
-    const Map<Type> own({e.n, 1, e.h, e.w}, [&](Index n, Index, Index s) { return widen<double>(x(n, c, s)); });
-    RowTensor<T> own_dy(e.n, 1);
-    for (Index n = 0; n < e.n; ++n) own_dy(n, 0) = dy(n, c);
-    const PoolRun alone(pool, own, own_dy);
+    Map<Type> own(e, noise(31));
+    for (Index n = 0; n < e.n; ++n)
+      for (Index s = 0; s < e.positions(); ++s) own(n, c, s) = x(n, c, s);
+    const PoolRun beside(pool, own, dy);
     for (Index n = 0; n < e.n; ++n) {
-      if (!same_bits(std::array{run.y(n, c)}, std::array{alone.y(n, 0)}))
-        return "the answer of channel " + std::to_string(c) + " is another one alone";
+      if (!same_bits(std::array{run.y(n, c)}, std::array{beside.y(n, c)}))
+        return "the answer of channel " + std::to_string(c) + " is another one beside ordinary channels";
       for (Index s = 0; s < e.positions(); ++s)
-        if (!same_bits(std::array{run.dx(n, c, s)}, std::array{alone.dx(n, 0, s)}))
-          return "the gradient of channel " + std::to_string(c) + " is another one alone";
+        if (!same_bits(std::array{run.dx(n, c, s)}, std::array{beside.dx(n, c, s)}))
+          return "the gradient of channel " + std::to_string(c) + " is another one beside ordinary channels";
     }
   }
   return {};

@@ -78,7 +78,8 @@ struct FusedGradient {
 
   std::tuple<Gradients...> gradients;
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<A, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     return std::apply(
         [&](const auto&... g)
             __attribute__((always_inline)) { return Coefficients::prepare(lanes, n, c, g...); },

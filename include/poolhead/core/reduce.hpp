@@ -51,6 +51,7 @@
 #pragma once
 
 #include "poolhead/core/buffer.hpp"
+#include "poolhead/core/few_channels.hpp"
 #include "poolhead/core/reduce_planes.hpp"
 #include "poolhead/core/tile.hpp"
 
@@ -255,13 +256,35 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
 }
 
+/// The same of planes of one position, which are channels next to each other in either layout.
+template <class R, class X>
+[[gnu::noinline]] void reduce_single(const R& reduction, const X& x, Index n, Index c, Index end) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  constexpr int N = simd::lanes<A>;
+  for (; c < end; c += N) {
+    const auto count = static_cast<int>(std::min<Index>(N, end - c));
+    auto state = reduction.identity(ChannelLanes<A, I>{count}, n, c);
+    const simd::Vec<A, N> one[1] = {simd::load_first<A>(x.sample(n) + c, count)};
+    reduction.accumulate(state, one, Positions<I, N>{simd::zero<simd::Vec<I, N>>(), 1}, EveryLane{});
+    reduction.finish(state, n, c, count);
+  }
+}
+
 /// Reduces the planes c .. end - 1 of sample n.
 template <class R, class X>
 void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
-  if constexpr (std::same_as<typename X::Layout, ChannelsFirst>)
+  if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
+    if constexpr (!is_masked<X> && !scans<R>) {
+      if (x.positions() == 1) return reduce_single(reduction, x, n, c, end);
+    }
     reduce_planes(reduction, x, n, c, end);
-  else
+  } else {
+    if constexpr (has_cycles<R, X>) {
+      if (ChannelCycle<typename R::Accumulator>::pays(x.shape())) return reduce_cycles(reduction, x, n, c, end);
+    }
     reduce_channels(reduction, x, n, c, end);
+  }
 }
 
 }  // namespace detail

@@ -9,7 +9,8 @@
 //       too
 //     };
 //     using Sums = NoSums;                             // or WideSums: what a parameter's gradient sums up
-//     Coefficients prepare(const ChannelLanes&, Index n, Index c) const;
+//     // lanes(p): one value per lane from p + channel
+//     Coefficients prepare(const Lanes& lanes, Index n, Index c) const;
 //     template <int K>                                 // K vectors of dx; adds to the sums
 //     void at(const Coefficients&, Sums&, const Vec (&x)[K], const PositionVec (&)[K], Vec (&dx)[K]) const;
 //     void collect(const ChannelLanes&, const Sums&, Index n, Index c) const;   // the sums of channels c ...
@@ -35,6 +36,7 @@
 
 #include "poolhead/core/blocks.hpp"
 #include "poolhead/core/buffer.hpp"
+#include "poolhead/core/few_channels.hpp"
 #include "poolhead/core/mask.hpp"
 #include "poolhead/core/spread_flat.hpp"
 #include "poolhead/core/spread_planes.hpp"
@@ -201,7 +203,10 @@ struct Spread {
     using T = typename X::Scalar;
     constexpr bool writes = !std::same_as<DX, Nowhere>;
     const Index size = x.positions();
-    if constexpr (is_flat<X, DX>) return write_flat_planes(gradient, x, dx, n, c, end);
+    if constexpr (is_flat<X, DX>) {
+      if (size == 1) return write_flat_rows(gradient, x, dx, n, c, end);
+      return write_flat_planes(gradient, x, dx, n, c, end);
+    }
     if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
       if (size >= least_long_plane<G>) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
@@ -262,6 +267,9 @@ struct Spread {
   template <class X, class DX>
   [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
     if constexpr (is_flat<X, DX>) return write_flat_rows(gradient, x, dx, n, c, end);
+    if constexpr (G::reads_x && !G::has_sums && !by_rows && !is_masked<X>) {
+      if (ChannelCycle<A>::pays_to_spread(x.shape())) return spread_cycles<adds>(gradient, x, dx, n);
+    }
     const Index stride = x.channels();
     const Index taken = end - c;
     if constexpr (is_one<DX>) {

@@ -2,6 +2,7 @@
 // and rounded once, and the peaks are written over it. The protocol of a gradient G is in core/spread.hpp.
 #pragma once
 
+#include "poolhead/core/buffer.hpp"
 #include "poolhead/core/coefficients.hpp"
 #include "poolhead/core/walk.hpp"
 
@@ -136,6 +137,24 @@ POOLHEAD_INLINE void copy_row(const T* from, Index size, T* to) {
   if (k < size) simd::store_bits(to + size - L, simd::load_bits(from + size - L));
 }
 
+/// The same row at `count` positions, `stride` apart: short ones that follow on each other some at a time.
+template <class T>
+POOLHEAD_INLINE void write_rows(const T* row, Index channels, T* to, Index stride, Index count) {
+  constexpr Index most_together = 256;  // elements
+  struct Rows;
+  Index together = 1;
+  if (channels == stride && 4 * channels <= most_together) {
+    together = std::min(most_together / channels, count);
+    const Index size = together * channels;
+    T* const rows = workspace<Rows, T>(size);
+    std::copy_n(row, channels, rows);
+    for (Index e = channels; e < size; e *= 2) std::copy_n(rows, std::min(e, size - e), rows + e);
+    row = rows;
+  }
+  for (Index s = 0; s < count; s += together)
+    copy_row(row, std::min(together, count - s) * channels, to + s * stride);
+}
+
 /// Planes c .. end - 1, NCHW.
 template <class G, class X, class T>
 POOLHEAD_INLINE void write_flat_planes(const G& gradient, const X& x, T* dx, Index n, Index c, Index end) {
@@ -178,7 +197,7 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
     const Index together = channels == stride ? positions : 1;
     for (Index s = 0; s < positions; s += together) fill_zero(rows + s * stride, together * channels);
   } else {
-    for (Index s = 0; s < positions; ++s) copy_row(flat.elsewhere, channels, rows + s * stride);
+    write_rows(flat.elsewhere, channels, rows, stride, positions);
   }
   flat.write_peaks(rows, 1, stride);
 }

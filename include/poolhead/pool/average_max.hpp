@@ -51,7 +51,8 @@ struct AverageMaxGradient {
   Average average;
   Max max;
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     return {average.prepare(lanes, n, c), max.prepare(lanes, n, c)};
   }
   template <int K>

@@ -147,7 +147,8 @@ struct AverageGradient {
   X map;
   Rows<const T> dy;
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     const auto positions = static_cast<Accumulator>(valid_positions(map, n));
     return lanes(dy.row(n) + c) / simd::splat<Accumulator, N>(positions);
   }

@@ -31,7 +31,8 @@ struct MaxGradient {
   Rows<const T> dy;
   Rows<const Index> argmax;
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     return {lanes(dy.row(n) + c), lanes(argmax.row(n) + c)};
   }
   template <int K>

@@ -153,7 +153,8 @@ struct LogSumExpGradient {
   double* shares;  // (N, C)
   Eigen::Tensor<T, 1, Eigen::RowMajor>* parameter;
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     using A = Accumulator;
     const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
     const Wide scale = simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum;

@@ -67,7 +67,8 @@ struct PowerGradient {
   bool precise = kind.precise;
   simd::PowerSeries series = power_series();  // of p - 1
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     using A = Accumulator;
     const auto nothing = simd::zero<Wide>();
     const auto one = simd::splat<double, N>(1.0);

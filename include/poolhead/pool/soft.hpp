@@ -114,7 +114,8 @@ struct SoftGradient {
   Rows<const T> dy;
   const double* planes;
 
-  POOLHEAD_INLINE Coefficients prepare(const ChannelLanes<Accumulator, I>& lanes, Index n, Index c) const {
+  template <class Lanes>
+  POOLHEAD_INLINE Coefficients prepare(const Lanes& lanes, Index n, Index c) const {
     using A = Accumulator;
     const KeptSum<N> kept(lanes, planes, map.batch() * map.channels(), n * map.channels() + c);
     return {simd::convert<A>(simd::convert<double>(lanes(dy.row(n) + c)) / kept.sum),
