@@ -29,7 +29,7 @@ struct ChannelCycle {
   /// to put its coefficients where its elements are.
   static bool pays(const FeatureShape& x) {
     const ChannelCycle own(x.channels);
-    return own.saved(x) >= 10 * own.step * own.rows();
+    return own.saved(x) >= 20 + 16 * own.cycle;
   }
   static bool pays_to_spread(const FeatureShape& x) {
     const ChannelCycle own(x.channels);
@@ -145,20 +145,20 @@ template <class R, class X>
         else
           reduction.accumulate(states[j], group, at, LastLanes<A, 1>{last.mask});
       });
-  for (; c < end; c += N) {
-    const auto from_lane = [&](Index lane) __attribute__((always_inline)) {
-      const State& state = states[lane / N];
-      if (lane % N == 0) return state;
-      const auto join = [&](const auto& a, const auto& b) __attribute__((always_inline)) {
-        return joined_lanes(a, b, lane % N);
-      };
-      return State::zip(join, state, states[std::min(lane / N + 1, lanes.cycle - 1)]);
+  const auto from_lane = [&](Index lane) __attribute__((always_inline)) {
+    const State& state = states[lane / N];
+    if (lane % N == 0) return state;
+    const auto join = [&](const auto& a, const auto& b) __attribute__((always_inline)) {
+      return joined_lanes(a, b, lane % N);
     };
-    State state = from_lane(c);
-    for (Index lane = c + lanes.channels; lane < lanes.cycle * N; lane += lanes.channels)
-      state = reduction.merge(state, from_lane(lane));
-    reduction.finish(state, n, c, static_cast<int>(std::min<Index>(N, end - c)));
-  }
+    return State::zip(join, state, states[std::min(lane / N + 1, lanes.cycle - 1)]);
+  };
+  // The later half of the lanes goes to the earlier one until a channel has one lane; how many it has is a
+  // power of two.
+  for (Index half = lanes.cycle * N / 2; half >= lanes.channels; half /= 2)
+    for (Index lane = 0; lane < half; lane += N)
+      states[lane / N] = reduction.merge(states[lane / N], from_lane(half + lane));
+  for (; c < end; c += N) reduction.finish(from_lane(c), n, c, static_cast<int>(std::min<Index>(N, end - c)));
 }
 
 /// dx of sample n, NHWC, of a gradient that reads x and has no sums.
