@@ -170,14 +170,14 @@ struct BinHead {
     for (Index v = 0; v < vectors; ++v) {
       const Index first = c + v * N;
       const Index count = std::min<Index>(N, taken - v * N);
-      auto check = simd::zero<simd::Vec<A, N>>();
+      auto check = simd::zero<simd::Mask<A, N>>();
       for (Index b = 0; b < bins; ++b) {
         const auto mean = Bins::mean(sums[b * fold.pitch() + v], shares[b]);
-        check = simd::multiply_add(mean, simd::zero<simd::Vec<A, N>>(), check);
+        check = check | simd::bit_cast<simd::IntOf<A>>(mean - mean);  // 0 of what is finite
         simd::store(means + b * N, mean);
       }
       // A sum may overflow though its mean need not.
-      if (simd::any(check != check)) [[unlikely]]
+      if (simd::any(check != simd::zero<simd::Mask<A, N>>())) [[unlikely]]
         rescale(x, n, first, count, means, N);
       put(y, n, first, count, means, 1, N);
     }
