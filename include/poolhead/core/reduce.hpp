@@ -33,7 +33,9 @@
 // unrolled for it. It may have a narrower state for these,
 //     using ShortState = ...;                          // of one plane
 //     ShortState short_identity(const Lanes& lanes, Index n, Index c) const;
-// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
+// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left;
+// in NHWC, after some positions, where a map has at most
+//     static constexpr Index most_short_positions = 1023;      // else 100
 // And what is all of a plane may be less work than what comes to something:
 //     template <int K, class Valid>
 //     State whole(const Vec (&x)[K], const Positions&, const Valid&) const;
@@ -208,6 +210,52 @@ Index reduce_small_blocks(const R& reduction, const X& x, Index n, Index c, Inde
   return c;
 }
 
+/// Of how many positions at most sums are floats for a while, NHWC; and how many are added up as such.
+template <class R, class X>
+inline constexpr bool has_short_sums = any_order<R> && !is_masked<X> && widens<ShortState<R>>;
+template <class R>
+inline constexpr Index most_short_positions = 100;
+template <class R>
+requires requires { R::most_short_positions; }
+inline constexpr Index most_short_positions<R> = R::most_short_positions;
+
+/// Channels c .. end - 1 of sample n, NHWC, of at most that many positions: parts of them, two or more, one
+/// after the other.
+template <class R, class X>
+[[gnu::noinline]] void reduce_parts(const R& reduction, const X& x, Index n, Index c, Index end) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  using State = typename R::State;
+  using Short = ShortState<R>;
+  constexpr int N = simd::lanes<A>;
+  constexpr Index most_together = 100;
+  const Index channels = end - c;
+  const Index vectors = (channels + N - 1) / N;
+  const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, channels - v * N)); };
+  State* const states = workspace<R, State>(vectors);
+  Short* const own = workspace<R, Short>(vectors);
+  const Index positions = x.positions();
+  const Index parts = std::max<Index>((positions + most_together - 1) / most_together, 2);
+  for (Index part = 0; part < parts; ++part) {
+    for (Index v = 0; v < vectors; ++v)
+      own[v] = short_identity(reduction, ChannelLanes<A, I>{count(v)}, n, c + v * N);
+    const Index from = part * positions / parts;
+    const Index to = (part + 1) * positions / parts;
+    const Index apart = streams_apart(to - from);
+    walk_rows<false, A, has_row_pairs<R, X>>(
+        x.sample(n) + c, channels, x.channels(), from, to, nullptr,
+        [&](Index v, const auto& group, Index s, const auto& valid) __attribute__((always_inline)) {
+          const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), static_cast<I>(apart)};
+          reduction.accumulate(own[v], group, at, valid);
+        },
+        apart);
+    if constexpr (has_row_pairs<R, X>) order_states(own, channels / N);
+    for (Index v = 0; v < vectors; ++v)
+      states[v] = part == 0 ? State(widened(own[v])) : reduction.merge(states[v], widened(own[v]));
+  }
+  for (Index v = 0; v < vectors; ++v) reduction.finish(states[v], n, c + v * N, count(v));
+}
+
 /// Channels c .. end - 1 of sample n, NHWC. Their states stand in memory that stays in the first-level cache.
 template <class R, class X>
 [[gnu::noinline]] void reduce_channels(const R& reduction, const X& x, Index n, Index c, Index end) {
@@ -218,6 +266,9 @@ template <class R, class X>
   if constexpr (has_small_blocks<R, X>) {
     if (is_small<R>(x)) c = reduce_small_blocks(reduction, x, n, c, end);
     if (c == end) return;
+  }
+  if constexpr (has_short_sums<R, X>) {
+    if (x.positions() <= most_short_positions<R>) return reduce_parts(reduction, x, n, c, end);
   }
   const Index channels = end - c;
   const Index vectors = (channels + N - 1) / N;

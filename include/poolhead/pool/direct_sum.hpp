@@ -75,6 +75,7 @@ struct SumReduction {
   using PositionLane = I;
   static constexpr bool is_light = true;
   static constexpr bool any_order = true;
+  static constexpr Index most_short_positions = 1023;  // more are read in more streams
   static constexpr int N = simd::lanes<float>;
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
