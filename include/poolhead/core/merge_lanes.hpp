@@ -19,6 +19,13 @@ struct ShortStateOf<R> {
 template <class R>
 using ShortState = typename ShortStateOf<R>::Type;
 
+/// Up to how many positions a plane that is not unrolled has a short state, too.
+template <class R>
+inline constexpr Index most_short_positions = 0;
+template <class R>
+requires requires { R::most_short_positions; }
+inline constexpr Index most_short_positions<R> = R::most_short_positions;
+
 /// The state of a short plane that has seen nothing.
 template <class R, class Lanes>
 POOLHEAD_INLINE ShortState<R> short_identity(const R& reduction, const Lanes& lanes, Index n, Index c) {

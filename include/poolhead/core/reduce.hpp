@@ -33,9 +33,9 @@
 // unrolled for it. It may have a narrower state for these,
 //     using ShortState = ...;                          // of one plane
 //     ShortState short_identity(const Lanes& lanes, Index n, Index c) const;
-// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left;
-// in NHWC, after some positions, where a map has at most
-//     static constexpr Index most_short_positions = 1023;      // else 100
+// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left,
+// in NHWC after some positions. Where also longer planes may have it, which are read as others are, it says
+//     static constexpr Index most_short_positions = 1023;
 // And what is all of a plane may be less work than what comes to something:
 //     template <int K, class Valid>
 //     State whole(const Vec (&x)[K], const Positions&, const Valid&) const;
@@ -210,17 +210,8 @@ Index reduce_small_blocks(const R& reduction, const X& x, Index n, Index c, Inde
   return c;
 }
 
-/// Of how many positions at most sums are floats for a while, NHWC; and how many are added up as such.
-template <class R, class X>
-inline constexpr bool has_short_sums = any_order<R> && !is_masked<X> && widens<ShortState<R>>;
-template <class R>
-inline constexpr Index most_short_positions = 100;
-template <class R>
-requires requires { R::most_short_positions; }
-inline constexpr Index most_short_positions<R> = R::most_short_positions;
-
-/// Channels c .. end - 1 of sample n, NHWC, of at most that many positions: parts of them, two or more, one
-/// after the other.
+/// Channels c .. end - 1 of sample n, NHWC, with sums that are floats for up to 100 positions: parts of a map,
+/// two or more, one after the other.
 template <class R, class X>
 [[gnu::noinline]] void reduce_parts(const R& reduction, const X& x, Index n, Index c, Index end) {
   using A = typename R::Accumulator;
@@ -267,8 +258,9 @@ template <class R, class X>
     if (is_small<R>(x)) c = reduce_small_blocks(reduction, x, n, c, end);
     if (c == end) return;
   }
-  if constexpr (has_short_sums<R, X>) {
-    if (x.positions() <= most_short_positions<R>) return reduce_parts(reduction, x, n, c, end);
+  if constexpr (any_order<R> && !is_masked<X> && widens<ShortState<R>>) {
+    if (x.positions() <= std::max<Index>(most_short_positions<R>, 100))
+      return reduce_parts(reduction, x, n, c, end);
   }
   const Index channels = end - c;
   const Index vectors = (channels + N - 1) / N;

@@ -17,8 +17,8 @@ inline constexpr bool is_light = requires {
 };
 
 /// Folds a plane of `positions`, NCHW.
-template <bool masked, class R, class T>
-POOLHEAD_INLINE void reduce_plane(const R& reduction, typename R::State& state, const T* plane, Index positions,
+template <bool masked, class R, class State, class T>
+POOLHEAD_INLINE void reduce_plane(const R& reduction, State& state, const T* plane, Index positions,
                                   const simd::FirstLanes<typename R::Accumulator>& last,
                                   const unsigned char* mask) {
   using A = typename R::Accumulator;
@@ -98,6 +98,9 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
         states, [&](const auto& a, const auto& b)
                     __attribute__((always_inline)) { return reduction.merge(a, b); });
   };
+  const auto short_state = [&](Index own) __attribute__((always_inline)) {
+    return short_identity(reduction, Lane{}, n, own);
+  };
   [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
       __attribute__((always_inline)) {
     ShortState<R> states[N];
@@ -105,14 +108,24 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
         static_cast<int>(number), [&](auto parts) __attribute__((always_inline)) {
           fold_planes(
               x, n, c, count, states,
-              [&](Index own)
-                  __attribute__((always_inline)) { return short_identity(reduction, Lane{}, n, own); },
-              [&](auto& state, const auto* plane)
-                  __attribute__((always_inline)) { part(parts, state, plane); });
+              short_state, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+                part(parts, state, plane);
+              });
         });
     return merged(states);
   };
-  typename R::State states[N];
+  const auto fold_long = [&](const auto& part) __attribute__((always_inline)) {
+    if constexpr (most_short_positions < R >> 0 && !is_masked<X>) {
+      if (positions <= most_short_positions<R>) {
+        ShortState<R> states[N];
+        fold_planes(x, n, c, count, states, short_state, part);
+        return merged(states);
+      }
+    }
+    typename R::State states[N];
+    fold_planes(x, n, c, count, states, identity, part);
+    return merged(states);
+  };
   if constexpr (pairs) {
     if (positions >= 2 * N) {
       const LastPairLanes<typename X::Scalar, A> last_pair(positions);
@@ -123,11 +136,9 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
         if (vectors <= most_short_vectors)
           return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
       }
-      fold_planes(
-          x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
-            part(std::integral_constant<int, 0>{}, state, plane);
-          });
-      return merged(states);
+      return fold_long([&](auto& state, const auto* plane) __attribute__((always_inline)) {
+        part(std::integral_constant<int, 0>{}, state, plane);
+      });
     }
   } else if constexpr (is_light<R> && !is_masked<X>) {
     if (vectors <= most_short_vectors)
@@ -138,11 +149,9 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
           });
   }
   const unsigned char* const mask = mask_row(x, n);
-  fold_planes(
-      x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
-        reduce_plane<is_masked<X>>(reduction, state, plane, positions, last, mask);
-      });
-  return merged(states);
+  return fold_long([&](auto& state, const auto* plane) __attribute__((always_inline)) {
+    reduce_plane<is_masked<X>>(reduction, state, plane, positions, last, mask);
+  });
 }
 
 }  // namespace detail
