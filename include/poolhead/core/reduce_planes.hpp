@@ -114,21 +114,43 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
         });
     return merged(states);
   };
+  // part(state, elements, size, whether they are the plane's last): planes may come in parts.
   const auto fold_long = [&](const auto& part) __attribute__((always_inline)) {
-    if constexpr (most_short_positions < R >> 0 && !is_masked<X>) {
-      if (positions <= most_short_positions<R>) {
-        ShortState<R> states[N];
-        fold_planes(x, n, c, count, states, short_state, part);
-        return merged(states);
-      }
-    }
+    constexpr Index most_together = most_short_positions<R>;
     typename R::State states[N];
-    fold_planes(x, n, c, count, states, identity, part);
+    if constexpr (most_together > 0 && !is_masked<X>) {
+      if (positions <= most_together) {
+        ShortState<R> short_states[N];
+        fold_planes(
+            x, n, c, count, short_states,
+            short_state, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+              part(state, plane, positions, true);
+            });
+        return merged(short_states);
+      }
+      constexpr Index size = (most_together + 1) / 2;
+      fold_planes(
+          x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+            const auto* const end = plane + positions;
+            for (bool last = false; !last; plane += size) {
+              auto own = short_state(c);
+              last = end - plane < 2 * size;
+              part(own, plane, last ? end - plane : size, last);
+              state = reduction.merge(state, widened(own));
+            }
+          });
+    } else {
+      fold_planes(
+          x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+            part(state, plane, positions, true);
+          });
+    }
     return merged(states);
   };
   if constexpr (pairs) {
     if (positions >= 2 * N) {
       const LastPairLanes<typename X::Scalar, A> last_pair(positions);
+      const LastPairLanes<typename X::Scalar, A> whole_pair(2 * N);
       const auto part = [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
         reduce_pairs<number>(reduction, state, plane, positions, last_pair);
       };
@@ -136,9 +158,10 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
         if (vectors <= most_short_vectors)
           return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
       }
-      return fold_long([&](auto& state, const auto* plane) __attribute__((always_inline)) {
-        part(std::integral_constant<int, 0>{}, state, plane);
-      });
+      return fold_long([&](auto& state, const auto* plane, Index size, bool is_last)
+                           __attribute__((always_inline)) {
+                             reduce_pairs<0>(reduction, state, plane, size, is_last ? last_pair : whole_pair);
+                           });
     }
   } else if constexpr (is_light<R> && !is_masked<X>) {
     if (vectors <= most_short_vectors)
@@ -149,8 +172,8 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
           });
   }
   const unsigned char* const mask = mask_row(x, n);
-  return fold_long([&](auto& state, const auto* plane) __attribute__((always_inline)) {
-    reduce_plane<is_masked<X>>(reduction, state, plane, positions, last, mask);
+  return fold_long([&](auto& state, const auto* plane, Index size, bool) __attribute__((always_inline)) {
+    reduce_plane<is_masked<X>>(reduction, state, plane, size, last, mask);
   });
 }
 
