@@ -210,7 +210,7 @@ Index reduce_small_blocks(const R& reduction, const X& x, Index n, Index c, Inde
   return c;
 }
 
-/// Channels c .. end - 1 of sample n, NHWC, with sums that are floats for up to 100 positions: parts of a map,
+/// Channels c .. end - 1 of sample n, NHWC, with sums that are floats for some 100 positions: parts of a map,
 /// two or more, one after the other.
 template <class R, class X>
 [[gnu::noinline]] void reduce_parts(const R& reduction, const X& x, Index n, Index c, Index end) {
@@ -219,27 +219,26 @@ template <class R, class X>
   using State = typename R::State;
   using Short = ShortState<R>;
   constexpr int N = simd::lanes<A>;
-  constexpr Index most_together = 100;
+  constexpr Index most_groups = 25;
   const Index channels = end - c;
   const Index vectors = (channels + N - 1) / N;
   const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, channels - v * N)); };
   State* const states = workspace<R, State>(vectors);
   Short* const own = workspace<R, Short>(vectors);
-  const Index positions = x.positions();
-  const Index parts = std::max<Index>((positions + most_together - 1) / most_together, 2);
+  const Index apart = streams_apart(x.positions());
+  const Index groups = row_groups(x.positions(), apart);
+  const Index parts = std::max<Index>((groups + most_groups - 1) / most_groups, 2);
   for (Index part = 0; part < parts; ++part) {
     for (Index v = 0; v < vectors; ++v)
       own[v] = short_identity(reduction, ChannelLanes<A, I>{count(v)}, n, c + v * N);
-    const Index from = part * positions / parts;
-    const Index to = (part + 1) * positions / parts;
-    const Index apart = streams_apart(to - from);
+    const GroupRange range{part * groups / parts, (part + 1) * groups / parts};
     walk_rows<false, A, has_row_pairs<R, X>>(
-        x.sample(n) + c, channels, x.channels(), from, to, nullptr,
+        x.sample(n) + c, channels, x.channels(), 0, x.positions(), nullptr,
         [&](Index v, const auto& group, Index s, const auto& valid) __attribute__((always_inline)) {
           const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), static_cast<I>(apart)};
           reduction.accumulate(own[v], group, at, valid);
         },
-        apart);
+        apart, &range);
     if constexpr (has_row_pairs<R, X>) order_states(own, channels / N);
     for (Index v = 0; v < vectors; ++v)
       states[v] = part == 0 ? State(widened(own[v])) : reduction.merge(states[v], widened(own[v]));

@@ -66,13 +66,27 @@ inline Index streams_apart(Index positions) {
   return positions >= 1024 ? positions / 8 - 1 : std::max<Index>(positions / 4, 1);
 }
 
+/// Of eight streams, four and four take turns.
+inline int turns_of_streams(Index positions, Index apart) {
+  return apart > 1 && positions / apart >= 8 ? 1 : 0;
+}
+/// The groups of four positions in which so many are walked over; less than eight are left at the end.
+inline Index row_groups(Index positions, Index apart) {
+  return apart == 1 ? positions / 4 : apart << turns_of_streams(positions, apart);
+}
+struct GroupRange {
+  Index begin, end;
+};
+
 /// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
 /// 1, NHWC, row by row as they lie in memory: four positions at a time, `apart` from each other, then one by
 /// one; those that the mask leaves out are passed over. apart: 1, or streams_apart. v counts vectors of
-/// channels. With pairs, 2 u and 2 u + 1 are simd::load_pair's where both are whole.
+/// channels. With pairs, 2 u and 2 u + 1 are simd::load_pair's where both are whole. only: some groups, the
+/// last of all with what is left after them.
 template <bool masked, class A, bool pairs = false, class T, class F>
 POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
-                               const unsigned char* mask, const F& f, Index apart = 1) {
+                               const unsigned char* mask, const F& f, Index apart = 1,
+                               const GroupRange* only = nullptr) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   const Index whole = channels / N;
@@ -107,11 +121,11 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
     if constexpr (masked) return mask[s] != 0;
     return true;
   };
-  // Of eight streams, four and four in turns.
-  const int turns = apart > 1 && (end - begin) / apart >= 8 ? 1 : 0;
+  const int turns = turns_of_streams(end - begin, apart);
   const Index pitch = apart == 1 ? 4 : 1;
-  const Index groups = apart == 1 ? (end - begin) / 4 : apart << turns;
-  for (Index g = 0; g < groups; ++g) {
+  const Index groups = row_groups(end - begin, apart);
+  const GroupRange range = only == nullptr ? GroupRange{0, groups} : *only;
+  for (Index g = range.begin; g < range.end; ++g) {
     const Index s = begin + (g >> turns) * pitch + (g & turns) * 4 * apart;
     if (counts(s) && counts(s + apart) && counts(s + 2 * apart) && counts(s + 3 * apart)) {
       positions(std::integral_constant<int, 4>{}, s);
@@ -120,6 +134,7 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
     for (Index i = 0; i < 4; ++i)
       if (const Index at = s + i * apart; counts(at)) positions(std::integral_constant<int, 1>{}, at);
   }
+  if (range.end < groups) return;
   for (Index s = begin + 4 * groups; s < end; ++s)
     if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
 }
