@@ -33,8 +33,8 @@
 // unrolled for it. It may have a narrower state for these,
 //     using ShortState = ...;                          // of one plane
 //     ShortState short_identity(const Lanes& lanes, Index n, Index c) const;
-// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left,
-// in NHWC after some positions. Where also longer planes may have it, which are read as others are, it says
+// with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
+// Where longer planes may have it, too, NHWC for some positions and then the next, it says
 //     static constexpr Index most_short_positions = 1023;
 // And what is all of a plane may be less work than what comes to something:
 //     template <int K, class Valid>
@@ -211,7 +211,7 @@ Index reduce_small_blocks(const R& reduction, const X& x, Index n, Index c, Inde
 }
 
 /// Channels c .. end - 1 of sample n, NHWC, with sums that are floats for some 100 positions: parts of a map,
-/// two or more, one after the other.
+/// one after the other. (Averages would lose up to 4 ulp for a gain of 6 %.)
 template <class R, class X>
 [[gnu::noinline]] void reduce_parts(const R& reduction, const X& x, Index n, Index c, Index end) {
   using A = typename R::Accumulator;
@@ -227,7 +227,7 @@ template <class R, class X>
   Short* const own = workspace<R, Short>(vectors);
   const Index apart = streams_apart(x.positions());
   const Index groups = row_groups(x.positions(), apart);
-  const Index parts = std::max<Index>((groups + most_groups - 1) / most_groups, 2);
+  const Index parts = std::max<Index>((groups + most_groups - 1) / most_groups, 1);
   for (Index part = 0; part < parts; ++part) {
     for (Index v = 0; v < vectors; ++v)
       own[v] = short_identity(reduction, ChannelLanes<A, I>{count(v)}, n, c + v * N);
@@ -257,10 +257,7 @@ template <class R, class X>
     if (is_small<R>(x)) c = reduce_small_blocks(reduction, x, n, c, end);
     if (c == end) return;
   }
-  if constexpr (any_order<R> && !is_masked<X> && widens<ShortState<R>>) {
-    if (x.positions() <= std::max<Index>(most_short_positions<R>, 100))
-      return reduce_parts(reduction, x, n, c, end);
-  }
+  if constexpr (most_short_positions<R> != 0 && !is_masked<X>) return reduce_parts(reduction, x, n, c, end);
   const Index channels = end - c;
   const Index vectors = (channels + N - 1) / N;
   const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, channels - v * N)); };

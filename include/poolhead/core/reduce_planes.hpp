@@ -132,10 +132,10 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
       fold_planes(
           x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
             const auto* const end = plane + positions;
-            for (bool last = false; !last; plane += size) {
+            for (bool is_last = false; !is_last; plane += size) {
               auto own = short_state(c);
-              last = end - plane < 2 * size;
-              part(own, plane, last ? end - plane : size, last);
+              is_last = end - plane < 2 * size;
+              part(own, plane, is_last ? end - plane : size, is_last);
               state = reduction.merge(state, widened(own));
             }
           });

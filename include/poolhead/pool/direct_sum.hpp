@@ -75,7 +75,6 @@ struct SumReduction {
   using PositionLane = I;
   static constexpr bool is_light = true;
   static constexpr bool any_order = true;
-  static constexpr Index most_short_positions = 1023;  // more are read in more streams
   static constexpr int N = simd::lanes<float>;
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
@@ -103,6 +102,8 @@ struct SumReduction {
 /// sum near 0.
 template <class Fold, class Exact, class I, int count = Fold::has_weights ? 2 : 1, int N = simd::lanes<float>>
 struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<ShortSum<N>, count>, I> {
+  // What a gradient finds of weighted sums that cancel would show it.
+  static constexpr Index most_short_positions = Fold::has_weights ? 0 : 1023;
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
   using State = SumsOf<WideSum<float, N>, count>;

@@ -68,6 +68,7 @@ struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
                                     : exponent == 2 ? 0x1p-63F
                                     : exponent == 3 ? 0x1p-42F
                                                     : 0x1.6A09E8p-32F;
+  static constexpr Index most_short_positions = 1023;
   using V = simd::Vec<float, N>;
   using Wide = simd::Doubles<N>;
   using State = WideSum<float, N>;
