@@ -1,4 +1,5 @@
 // The gradients of GlobalAveragePool, GlobalMaxPool and their concat: the definition, and the whole Jacobian.
+#define EIGEN_USE_THREADS
 #include <poolhead/poolhead.hpp>
 
 #include "support/catch.hpp"
@@ -45,9 +46,10 @@ std::string gradient_difference(const Map<Type>& dx, const Oracle& oracle, const
   return {};
 }
 
-/// Forward, then backward with and without a gradient of the parameters, into NaN.
-template <class Pool, class Oracle, class Type>
-std::string backward_difference(const Pool& pool, const Oracle& oracle, const Map<Type>& x) {
+/// Forward, then backward with and without a gradient of the parameters, into NaN, on a device.
+template <class Pool, class Oracle, class Type, class... D>
+std::string backward_difference(const Pool& pool, const Oracle& oracle, const Map<Type>& x,
+                                const D&... device) {
   using Scalar = typename Type::Scalar;
   const Index features = oracle.features(x.extents.c);
   RowTensor<Scalar> y(x.extents.n, features);
@@ -56,22 +58,22 @@ std::string backward_difference(const Pool& pool, const Oracle& oracle, const Ma
   pool.forward(x.view(), y, cache);
 
   Map<Type> dx(x.extents);
-  pool.backward(x.view(), y, dy, dx.view(), cache);
+  pool.backward(x.view(), y, dy, dx.view(), cache, device...);
   if (const std::string found = gradient_difference(dx, oracle, x, dy); !found.empty()) return found;
 
   Map<Type> again(x.extents);
   auto grad = ph::zeros_like(pool);
-  pool.backward(x.view(), y, dy, again.view(), cache, grad);
+  pool.backward(x.view(), y, dy, again.view(), cache, grad, device...);
   return again.values == dx.values ? "" : "a parameter gradient changes dx";
 }
 
-template <class Type>
-std::string any_difference(const Map<Type>& x) {
-  if (const std::string found = backward_difference(average, average_oracle, x); !found.empty())
+template <class Type, class... D>
+std::string any_difference(const Map<Type>& x, const D&... device) {
+  if (const std::string found = backward_difference(average, average_oracle, x, device...); !found.empty())
     return "average: " + found;
-  if (const std::string found = backward_difference(maximum, max_oracle, x); !found.empty())
+  if (const std::string found = backward_difference(maximum, max_oracle, x, device...); !found.empty())
     return "max: " + found;
-  if (const std::string found = backward_difference(both, both_oracle, x); !found.empty())
+  if (const std::string found = backward_difference(both, both_oracle, x, device...); !found.empty())
     return "concat: " + found;
   return {};
 }
@@ -93,6 +95,16 @@ TEMPLATE_PRODUCT_TEST_CASE("gradients are right for every number of channels and
   for (Index c : {1, 2, 3, 5, 20, 24})
     for (Index s : {403, 2051}) REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, noise(21))) == "");
   for (Index n : {1, 3, 8}) REQUIRE(any_difference(Map<TestType>({n, 19, 7, 5}, noise(22))) == "");
+}
+
+TEMPLATE_PRODUCT_TEST_CASE("gradients of maps that leave a cache are right on any number of threads",
+                           "[pool][backward]", (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
+  Eigen::ThreadPool threads(3);
+  for (const Extents& e : {Extents{2, 5, 241, 223}, {1, 11003, 7, 7}, {1, 67, 113, 73}}) {
+    const Map<TestType> x(e, noise(26));
+    REQUIRE(any_difference(x) == "");
+    for (int count : {2, 3}) REQUIRE(any_difference(x, Eigen::ThreadPoolDevice(&threads, count)) == "");
+  }
 }
 
 TEMPLATE_PRODUCT_TEST_CASE("the maximum's gradient goes to the first of equals and to the first NaN",

@@ -19,6 +19,14 @@ struct ChannelBlocks {
 inline constexpr Index scattered_channels = 64;
 inline constexpr Index most_scattered = 16384;
 
+/// Into how many parts of 1 .. most a sample is worth dividing, so that each thread has as much to do.
+template <Device D>
+Index sample_parts(const FeatureShape& x, Index most, double bytes, const D& device) {
+  const Index threads = thread_count(device, x.batch * most, bytes / static_cast<double>(x.batch * most));
+  const bool uneven = x.batch % threads != 0 && x.batch < 4 * threads;
+  return uneven ? std::min(threads, most) : 1;
+}
+
 /// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
 /// of N channels stays in the first-level cache, and as far as it has at most most_elements, where that is not
 /// 0. Where there are fewer samples than threads, the channels are shared out.
@@ -29,9 +37,8 @@ ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, Inde
   const Index lines = (x.channels + line - 1) / line;
   Index most = std::max<Index>(16384 / (4 * static_cast<Index>(kept_bytes)), 1);
   if (most_elements > 0) most = std::min(most, std::max<Index>(most_elements / (x.positions() * line), 1));
-  const Index threads = thread_count(device, x.batch * lines, bytes / static_cast<double>(x.batch * lines));
-  const bool uneven = x.batch % threads != 0 && x.batch < 4 * threads;
-  const Index count = std::min(lines, std::max((lines + most - 1) / most, uneven ? threads : 1));
+  const Index parts = sample_parts(x, lines, bytes, device);
+  const Index count = std::min(lines, std::max((lines + most - 1) / most, parts));
   const Index channels = (lines + count - 1) / count * line;
   return {channels, (x.channels + channels - 1) / channels};
 }
@@ -43,10 +50,11 @@ ChannelBlocks plane_blocks(const FeatureShape& x) {
   return {channels, (x.channels + channels - 1) / channels};
 }
 
-/// NCHW: as many vectors of planes as are worth a call, and no more, so that threads have something to share.
+/// NCHW: as many vectors of planes as are worth a call, and no more than `most`, so that threads have something
+/// to share.
 template <int N>
-ChannelBlocks short_blocks(const FeatureShape& x) {
-  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, 8) * N;
+ChannelBlocks short_blocks(const FeatureShape& x, Index most = 8) {
+  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, most) * N;
   return {channels, (x.channels + channels - 1) / channels};
 }
 

@@ -204,7 +204,7 @@ struct Spread {
     constexpr bool writes = !std::same_as<DX, Nowhere>;
     const Index size = x.positions();
     if constexpr (is_flat<X, DX>) {
-      if (size == 1) return write_flat_rows(gradient, x, dx, n, c, end);
+      if (size == 1) return write_flat_rows(gradient, x, dx, n, c, end, 0, 1);
       return write_flat_planes(gradient, x, dx, n, c, end);
     }
     if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
@@ -266,7 +266,6 @@ struct Spread {
   /// Channels c .. end - 1 of sample n, NHWC.
   template <class X, class DX>
   [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
-    if constexpr (is_flat<X, DX>) return write_flat_rows(gradient, x, dx, n, c, end);
     if constexpr (G::reads_x && !G::has_sums && !by_rows && !is_masked<X>) {
       if (ChannelCycle<A>::pays_to_spread(x.shape())) return spread_cycles<adds>(gradient, x, dx, n);
     }
@@ -308,6 +307,24 @@ struct Spread {
     for (Index v = 0; v < vectors; ++v) gradient.collect(Lanes{count(v)}, held[v].sums, n, c + v * N);
   }
 
+  /// All of dx, NHWC, where nothing else is asked for. Positions are shared out, not channels: what a thread
+  /// writes lies together.
+  template <class X, class T, Device D>
+  void flat_rows(const X& x, T* dx, double bytes, const D& device) const {
+    constexpr Index together = 16384 / static_cast<Index>(sizeof(Held)) * N;  // channels
+    const Index parts = sample_parts(x.shape(), x.positions(), bytes, device);
+    const Index items = x.batch() * parts;
+    parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
+      for (Index item = begin; item < end; ++item) {
+        const Index part = item % parts;
+        for (Index c = 0; c < x.channels(); c += together)
+          write_flat_rows(gradient, x, dx, item / parts, c, std::min(c + together, x.channels()),
+                          x.positions() * part / parts, x.positions() * (part + 1) / parts);
+      }
+    });
+    gradient.finish();
+  }
+
   /// Writes every element of dx, a pointer or Nowhere. The shapes have been checked: dx is of x's, and is not
   /// x.
   template <class X, class DX, Device D>
@@ -316,7 +333,8 @@ struct Spread {
     constexpr int passes = (G::reads_x ? 2 : 1) + (by_rows ? 1 : 0);  // or what takes as long
     const double bytes =
         static_cast<double>(x.size()) * static_cast<double>(passes * sizeof(typename X::Scalar));
-    ChannelBlocks blocks = short_blocks<N>(x.shape());
+    if constexpr (!in_planes && is_flat<X, DX>) return flat_rows(x, dx, bytes, device);
+    ChannelBlocks blocks = short_blocks<N>(x.shape(), is_flat<X, DX> && is_zero_elsewhere<G> ? 32 : 8);
     if constexpr (!in_planes) {
       blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements<A>(x.shape()) : 0, bytes,
                                  device);

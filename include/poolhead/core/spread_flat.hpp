@@ -6,6 +6,9 @@
 #include "poolhead/core/coefficients.hpp"
 #include "poolhead/core/walk.hpp"
 
+#include <bit>
+#include <cstring>
+
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
@@ -44,11 +47,16 @@ struct FlatBlock {
           });
     }
   }
-  /// dx[i * channel_step + s * position_step] at the peaks s of all channels i.
-  void write_peaks(T* dx, Index channel_step, Index position_step) const {
-    for (Index peak = 0; peak < G::peaks * padded; peak += padded)
-      for (Index i = 0; i < channels; ++i)
-        dx[i * channel_step + position[peak + i] * position_step] = value[peak + i];
+  /// dx[i * channel_step + s * position_step] at those peaks s of all channels i that count.
+  template <class F>
+  POOLHEAD_INLINE void write_peaks(T* dx, Index channel_step, Index position_step, const F& counts) const {
+    T nowhere;
+    for (Index peak = 0; peak < G::peaks * padded; peak += padded) {
+      for (Index i = 0; i < channels; ++i) {
+        const auto s = static_cast<Index>(position[peak + i]);
+        *(counts(s) ? dx + (i * channel_step + s * position_step) : &nowhere) = value[peak + i];
+      }
+    }
   }
   /// A vector of channels, from k on, at position s.
   POOLHEAD_INLINE auto row(Index k, const simd::BitsOf<T>& s) const {
@@ -73,6 +81,32 @@ struct FlatBlock {
   }
 };
 
+/// From so many bytes on a map leaves a second-level cache. Where one value is written to more of it than a few
+/// thousand bytes, the processor's own loop is faster than vectors: it does not read what it overwrites.
+inline constexpr Index least_long_map = 1 << 20;
+inline constexpr Index least_long_fill = 12288;
+
+template <class X>
+bool is_long_map(const X& x) {
+  return x.size() >= least_long_map / static_cast<Index>(sizeof(typename X::Scalar));
+}
+
+/// Writes value to p[0 .. size - 1].
+template <class T>
+void fill_long(T* p, Index size, T value) {
+#if defined(__x86_64__)
+  constexpr auto each = static_cast<Index>(sizeof(std::uint64_t) / sizeof(T));
+  T values[each];
+  std::fill_n(values, each, value);
+  const auto bits = std::bit_cast<std::uint64_t>(values);
+  auto words = size / each;
+  asm volatile("rep stosq" : "+D"(p), "+c"(words) : "a"(bits) : "memory");
+  std::fill_n(p, size % each, value);
+#else
+  std::fill_n(p, size, value);
+#endif
+}
+
 /// Writes value to p[0 .. size - 1], and to what follows as far as it has room for whole vectors.
 template <class T>
 POOLHEAD_INLINE void fill_plane(T* p, Index size, T value, Index room) {
@@ -86,9 +120,14 @@ POOLHEAD_INLINE void fill_plane(T* p, Index size, T value, Index room) {
 }
 
 /// Writes 0 to p[0 .. size - 1]: vectors that share no line of a cache, but for the first and the last.
+/// is_long: it is of a long map.
 template <class T>
-POOLHEAD_INLINE void fill_zero(T* p, Index size) {
+POOLHEAD_INLINE void fill_zero(T* p, Index size, bool is_long) {
   constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  if (is_long && size >= least_long_fill / static_cast<Index>(sizeof(T))) {
+    std::memset(static_cast<void*>(p), 0, static_cast<std::size_t>(size) * sizeof(T));
+    return;
+  }
   const auto zero = simd::zero<simd::BitsOf<T>>();
   if (size < L) {
     for (Index s = 0; s < size; ++s) p[s] = T(0);
@@ -104,10 +143,14 @@ POOLHEAD_INLINE void fill_zero(T* p, Index size) {
 }
 
 /// Writes values[i] to the plane i < count, all of `size` positions. Vectors reach into the planes that follow,
-/// and those are written after them.
+/// and those are written after them. is_long: they are of a long map.
 template <class T>
-POOLHEAD_INLINE void fill_planes(T* planes, Index size, const T* values, Index count) {
+POOLHEAD_INLINE void fill_planes(T* planes, Index size, const T* values, Index count, bool is_long) {
   constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  if (is_long && size >= least_long_fill / static_cast<Index>(sizeof(T))) {
+    for (Index i = 0; i < count; ++i) fill_long(planes + i * size, size, values[i]);
+    return;
+  }
   const Index vectors = (size + L - 1) / L;
   Index i = 0;
   if (vectors <= most_short_vectors) {
@@ -162,29 +205,31 @@ POOLHEAD_INLINE void write_flat_planes(const G& gradient, const X& x, T* dx, Ind
   T* const planes = dx + (n * x.channels() + c) * size;
   const FlatBlock<G, T, Index> flat(gradient, n, c, end);
   if constexpr (is_zero_elsewhere<G>)
-    fill_zero(planes, (end - c) * size);
+    fill_zero(planes, (end - c) * size, is_long_map(x));
   else
-    fill_planes(planes, size, flat.elsewhere, end - c);
-  flat.write_peaks(planes, size, 1);
+    fill_planes(planes, size, flat.elsewhere, end - c, is_long_map(x));
+  flat.write_peaks(planes, size, 1, [](Index) { return true; });
 }
 
 /// Up to so many positions, NHWC, a channel's peak is looked for at each of them: it stands too far from what
 /// has just been written to be worth a store of its own.
 inline constexpr Index few_positions = 100;
 
-/// Channels c .. end - 1 of sample n, NHWC.
+/// Channels c .. end - 1 of positions first .. last - 1 of sample n, NHWC.
 template <class G, class X, class T>
-POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index n, Index c, Index end) {
+POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index n, Index c, Index end,
+                                     Index first, Index last) {
   using Bit = simd::IntOf<T>;
   constexpr Index L = simd::lanes<Bit>;
   const Index stride = x.channels();
-  const Index positions = x.positions();
   const Index channels = end - c;
-  T* const rows = dx + n * positions * stride + c;
-  if (positions <= few_positions && channels >= L) {
+  T* const sample = dx + n * x.positions() * stride + c;
+  T* const rows = sample + first * stride;
+  const Index count = last - first;
+  if (x.positions() <= few_positions && channels >= L) {
     const FlatBlock<G, T, Bit> flat(gradient, n, c, end);
-    for (Index s = 0; s < positions; ++s) {
-      const auto at = simd::splat<Bit, L>(static_cast<Bit>(s));
+    for (Index s = 0; s < count; ++s) {
+      const auto at = simd::splat<Bit, L>(static_cast<Bit>(first + s));
       T* const row = rows + s * stride;
       Index k = 0;
       for (; k + L <= channels; k += L) simd::store_bits(row + k, flat.row(k, at));
@@ -194,12 +239,13 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
   }
   const FlatBlock<G, T, Index> flat(gradient, n, c, end);
   if constexpr (is_zero_elsewhere<G>) {
-    const Index together = channels == stride ? positions : 1;
-    for (Index s = 0; s < positions; s += together) fill_zero(rows + s * stride, together * channels);
+    const Index together = channels == stride ? count : 1;
+    for (Index s = 0; s < count; s += together)
+      fill_zero(rows + s * stride, together * channels, is_long_map(x));
   } else {
-    write_rows(flat.elsewhere, channels, rows, stride, positions);
+    write_rows(flat.elsewhere, channels, rows, stride, count);
   }
-  flat.write_peaks(rows, 1, stride);
+  flat.write_peaks(sample, 1, stride, [=](Index s) { return first <= s && s < last; });
 }
 
 }  // namespace detail
