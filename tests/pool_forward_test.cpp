@@ -218,7 +218,7 @@ TEMPLATE_PRODUCT_TEST_CASE("16-bit averages are rounded once, to nearest even", 
 
 TEMPLATE_PRODUCT_TEST_CASE("the first of equal maxima wins, in (h, w) order", "[pool][forward]", (Nchw, Nhwc),
                            (float, double, Eigen::half, Eigen::bfloat16)) {
-  for (Index c : {1, 3, 7, 8, 16, 17, 33, 64, 70})
+  for (Index c : {1, 3, 7, 8, 16, 17, 33, 64, 70, 131})
     for (Index s : {1, 2, 4, 7, 8, 15, 16, 17, 31, 32, 33, 49, 64, 100, 300}) {
       const Extents e{2, c, 1, s};
       REQUIRE(max_difference(Map<TestType>(e, ties(7, 2))) == "");
@@ -240,7 +240,7 @@ TEMPLATE_PRODUCT_TEST_CASE("the first of equal maxima wins, in (h, w) order", "[
 
 TEMPLATE_PRODUCT_TEST_CASE("a NaN anywhere makes the answer NaN and its first place the argmax",
                            "[pool][forward]", (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
-  for (Index c : {1, 3, 8, 17, 40})
+  for (Index c : {1, 3, 8, 17, 40, 131})
     for (Index s : {1, 2, 3, 8, 9, 16, 17, 33, 70}) {
       for (Index first = 0; first < s; ++first) {
         // Each channel has its own first NaN and one more behind it; every fifth has none.
@@ -282,7 +282,7 @@ TEMPLATE_PRODUCT_TEST_CASE("every NaN is one: signalling, negative, with any pay
 
 TEMPLATE_PRODUCT_TEST_CASE("infinities are numbers: a plane of -inf gives -inf at position 0",
                            "[pool][forward]", (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
-  for (Index c : {1, 8, 21})
+  for (Index c : {1, 8, 21, 131})
     for (Index s : {1, 8, 13, 64, 67}) {
       REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, constant(-infinity))) == "");
       REQUIRE(any_difference(Map<TestType>({2, c, 1, s}, constant(infinity))) == "");
@@ -293,6 +293,8 @@ TEMPLATE_PRODUCT_TEST_CASE("infinities are numbers: a plane of -inf gives -inf a
         };
         REQUIRE(any_difference(Map<TestType>({1, c, 1, s}, one(-3, -infinity))) == "");
         REQUIRE(any_difference(Map<TestType>({1, c, 1, s}, one(infinity, 1))) == "");
+        REQUIRE(max_difference(Map<TestType>({1, c, 1, s}, one(infinity, -infinity))) == "");
+        REQUIRE(max_difference(Map<TestType>({1, c, 1, s}, one(-infinity, infinity))) == "");
       }
     }
 }

@@ -40,10 +40,13 @@
 //     template <int K, class Valid>
 //     State whole(const Vec (&x)[K], const Positions&, const Valid&) const;
 //
-// Where a small map of NHWC, whose rows have so many vectors, is better walked over some vectors of channels at
-// a time, their states in registers, it says
-//     static bool has_small_blocks(Index vectors);
-//     static constexpr int small_block_positions = 2;  // that many at a time
+// Where a map of NHWC, whose rows have so many vectors, is better walked over some vectors of channels at a
+// time, their states in registers, it says
+//     template <class X> static bool has_channel_blocks(const X& x, Index vectors);
+//     static constexpr int most_block_vectors = 6;                       // or 8
+//     template <int vectors> using BlockState = State; // of a block of so many; or another, with accumulate
+//     and template <int vectors> static BlockState<vectors> block_identity();                          //
+//     finish template <int vectors> static constexpr int block_positions = 4;   // that many at a time
 // and is given LaterPositions then.
 //
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
@@ -148,33 +151,27 @@ template <class R, class X>
   }
 }
 
-/// The most vectors of channels whose states stay in registers, and the largest maps, in bytes, where strides
-/// do not matter for that, as a second-level cache holds them.
-inline constexpr int most_block_vectors = 6;
-inline constexpr Index most_block_bytes = 1 << 20;
+/// What a second-level cache holds of a map.
+inline constexpr Index small_map_bytes = 1 << 20;
 
-template <class R, class X>
-inline constexpr bool has_small_blocks = !is_masked<X> && requires {
-  R::has_small_blocks(Index{});
-};
-
-template <class R, class X>
-bool is_small(const X& x) {
-  constexpr Index N = reduction_lanes<R>;
-  const auto bytes = static_cast<Index>(sizeof(typename X::Scalar)) * x.channels() * x.positions();
-  return x.batch() <= most_block_bytes / bytes && R::has_small_blocks((x.channels() + N - 1) / N);
+template <class X>
+Index bytes_of(const X& x) {
+  return x.size() * static_cast<Index>(sizeof(typename X::Scalar));
 }
+
+template <class R, class X>
+inline constexpr bool may_have_channel_blocks = !is_masked<X> && requires(const X& x) {
+  R::has_channel_blocks(x, Index{});
+};
 
 /// B vectors of channels of sample n, the first of them c, NHWC.
 template <int B, class R, class X>
-POOLHEAD_INLINE void reduce_small_block(const R& reduction, const X& x, Index n, Index c) {
+POOLHEAD_INLINE void reduce_block(const R& reduction, const X& x, Index n, Index c) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   constexpr int N = simd::lanes<A>;
-  typename R::State states[B];
-  unroll<B>([&](auto v) __attribute__((always_inline)) {
-    states[v] = reduction.identity(ChannelLanes<A, I>{N}, n, c + v * N);
-  });
+  typename R::template BlockState<B> states[B];
+  unroll<B>([&](auto v) __attribute__((always_inline)) { states[v] = R::template block_identity<B>(); });
   const Index stride = x.channels();
   const auto* row = x.sample(n) + c;
   const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
@@ -189,7 +186,7 @@ POOLHEAD_INLINE void reduce_small_block(const R& reduction, const X& x, Index n,
     row += K * stride;
   };
   const Index last = x.positions();
-  constexpr int group = R::small_block_positions;
+  constexpr int group = R::template block_positions<B>;
   Index s = 0;
   for (; s + group <= last; s += group) positions(std::integral_constant<int, group>{}, s);
   for (; s < last; ++s) positions(std::integral_constant<int, 1>{}, s);
@@ -198,12 +195,13 @@ POOLHEAD_INLINE void reduce_small_block(const R& reduction, const X& x, Index n,
 
 /// Whole vectors of channels from c on, of sample n, NHWC; returns the first channel that is left.
 template <class R, class X>
-Index reduce_small_blocks(const R& reduction, const X& x, Index n, Index c, Index end) {
+Index reduce_blocks(const R& reduction, const X& x, Index n, Index c, Index end) {
   constexpr Index N = reduction_lanes<R>;
   const auto blocks = [&](auto vectors) __attribute__((always_inline)) {
-    for (; c + vectors * N <= end; c += vectors * N) reduce_small_block<vectors>(reduction, x, n, c);
+    for (; c + vectors * N <= end; c += vectors * N) reduce_block<vectors>(reduction, x, n, c);
   };
-  blocks(std::integral_constant<int, most_block_vectors>{});
+  if constexpr (R::most_block_vectors > 6) blocks(std::integral_constant<int, R::most_block_vectors>{});
+  blocks(std::integral_constant<int, 6>{});
   blocks(std::integral_constant<int, 4>{});
   blocks(std::integral_constant<int, 2>{});
   blocks(std::integral_constant<int, 1>{});
@@ -253,8 +251,8 @@ template <class R, class X>
   using I = typename R::PositionLane;
   using State = typename R::State;
   constexpr int N = simd::lanes<A>;
-  if constexpr (has_small_blocks<R, X>) {
-    if (is_small<R>(x)) c = reduce_small_blocks(reduction, x, n, c, end);
+  if constexpr (may_have_channel_blocks<R, X>) {
+    if (R::has_channel_blocks(x, (x.channels() + N - 1) / N)) c = reduce_blocks(reduction, x, n, c, end);
     if (c == end) return;
   }
   if constexpr (most_short_positions<R> != 0 && !is_masked<X>) return reduce_parts(reduction, x, n, c, end);

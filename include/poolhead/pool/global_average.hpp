@@ -92,8 +92,18 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
     state.add(value);
   }
 
-  static bool has_small_blocks(Index vectors) { return vectors <= most_block_vectors; }
-  static constexpr int small_block_positions = 4;
+  static constexpr int most_block_vectors = 6;
+  template <int>
+  using BlockState = State;
+  template <int>
+  POOLHEAD_INLINE static State block_identity() {
+    return State::zero();
+  }
+  template <int>
+  static constexpr int block_positions = 4;
+  static bool has_channel_blocks(const X& x, Index vectors) {
+    return vectors <= most_block_vectors && bytes_of(x) <= small_map_bytes;
+  }
 
   AverageReduction(const X& x, const Y& output, const Window& part)
       : Fold{part.size() >= 1024 && sizeof(T) > 2}, map(x), y(output), window(part) {}

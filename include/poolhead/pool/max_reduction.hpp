@@ -109,17 +109,40 @@ struct MaxReduction {
   Y y;
   Argmax argmax;
 
-  /// Without places a small map is read fast enough where it lies, but for short rows.
-  static bool has_small_blocks(Index vectors) { return has_position || vectors <= most_block_vectors; }
-  static constexpr int small_block_positions = 2;
+  /// In blocks that are wide enough for each element to be compared by itself, a NaN is passed over: a sum
+  /// shows that there is one, or infinities of both signs.
+  struct SummedState {
+    V value;
+    Position position;
+    V sum;
+  };
+  static constexpr int wide_block_vectors = 8;
+  static constexpr bool has_wide_blocks = has_position && simd::register_count == 32;
+  static constexpr int most_block_vectors = has_wide_blocks ? wide_block_vectors : 6;
+  template <int vectors>
+  using BlockState = std::conditional_t<vectors == wide_block_vectors, SummedState, State>;
+  template <int vectors>
+  POOLHEAD_INLINE static BlockState<vectors> block_identity() {
+    if constexpr (vectors == wide_block_vectors)
+      return {simd::splat<A, N>(lowest), simd::zero<Position>(), simd::zero<V>()};
+    else
+      return lowest_state();
+  }
+  template <int vectors>
+  static constexpr int block_positions = vectors == wide_block_vectors ? 1 : 2;
+  /// Samples that a cache holds, unless all of them are more than any cache holds. Without places a map is read
+  /// fast enough where it lies, but for short rows of a small one.
+  static bool has_channel_blocks(const X& x, Index vectors) {
+    if (has_wide_blocks && vectors >= wide_block_vectors)
+      return bytes_of(x) <= std::min<Index>(x.batch(), 16) * small_map_bytes;
+    return bytes_of(x) <= small_map_bytes && (has_position || vectors <= most_block_vectors);
+  }
 
   MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
 
   template <class Lanes>
   POOLHEAD_INLINE State identity(const Lanes&, Index, Index) const {
-    State state{simd::splat<A, N>(lowest), {}};
-    if constexpr (has_position) state.position = simd::zero<Position>();
-    return state;
+    return lowest_state();
   }
   /// The state of a plane of so many vectors.
   template <int K, class At, class Valid>
@@ -147,6 +170,17 @@ struct MaxReduction {
       state.value = or_nan(simd::max(state.value, top.value), nan);
     }
   }
+  template <int K, class At, class Valid>
+  POOLHEAD_INLINE void accumulate(SummedState& state, const V (&x)[K], const At& positions,
+                                  const Valid&) const {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      const V own = simd::in_register(x[k]);
+      const auto wins = state.value < own;
+      state.value = simd::select(wins, own, state.value);
+      state.position = simd::select(wins, positions.at(k), state.position);
+      state.sum = state.sum + own;
+    });
+  }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
     if constexpr (has_position)
       return pick(b.value, b.position, simd::unordered(b.value, b.value), a);
@@ -155,6 +189,13 @@ struct MaxReduction {
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, located(state, n, c, count), count);
+  }
+  POOLHEAD_INLINE void finish(const SummedState& state, Index n, Index c, int count) const {
+    State found{state.value, state.position};
+    const auto nan = simd::unordered(state.sum, state.sum);
+    if (simd::any(nan)) [[unlikely]]
+      found.value = or_nan(found.value, nan & holds_nan(n, c, count));
+    finish(found, n, c, count);
   }
   /// The maxima as they stand in the map: which zero, which NaN. Writes where they stand.
   POOLHEAD_INLINE V located(const State& state, Index n, Index c, int count) const {
@@ -199,6 +240,19 @@ struct MaxReduction {
     const auto earlier = simd::convert<simd::IntOf<A>>(at < state.position);
     const auto wins = (state.value < top) | ((state.value == top) & earlier);
     return {or_nan(simd::select(wins, top, state.value), nan), simd::select(wins, at, state.position)};
+  }
+  POOLHEAD_INLINE static State lowest_state() {
+    State state{simd::splat<A, N>(lowest), {}};
+    if constexpr (has_position) state.position = simd::zero<Position>();
+    return state;
+  }
+  /// Which of the planes c .. c + count - 1 hold a NaN.
+  [[gnu::cold, gnu::noinline]] simd::Mask<A, N> holds_nan(Index n, Index c, int count) const {
+    simd::IntOf<A> holds[N]{};
+    for (int i = 0; i < count; ++i)
+      for (Index s = 0; s < map.positions(); ++s)
+        if (const auto x = map(n, c + i, s); x != x) holds[i] = -1;
+    return simd::load_array<N>(holds, N);
   }
   /// NaN where the mask is set.
   POOLHEAD_INLINE static V or_nan(const V& x, const simd::Mask<A, N>& mask) {
