@@ -218,6 +218,10 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
       return {_mm512_maskz_cvtps_pd(0xff, a.raw)};
     } else if constexpr (N == 8 && std::is_same_v<T, double> && std::is_same_v<To, float>) {
       return {_mm512_maskz_cvtpd_ps(0xff, a.raw)};
+    } else if constexpr (N == 8 && std::is_same_v<T, std::int32_t> && std::is_same_v<To, std::int64_t>) {
+      return {(typename Vec<To, N>::Raw)_mm512_maskz_cvtepi32_epi64(0xff, (__m256i)a.raw)};
+    } else if constexpr (N == 8 && std::is_same_v<T, std::int64_t> && std::is_same_v<To, std::int32_t>) {
+      return {(typename Vec<To, N>::Raw)_mm512_maskz_cvtepi64_epi32(0xff, (__m512i)a.raw)};
     }
 #endif
 #if defined(__AVX__)
