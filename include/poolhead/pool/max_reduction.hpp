@@ -116,24 +116,25 @@ struct MaxReduction {
     Position position;
     V sum;
   };
-  static constexpr int wide_block_vectors = 8;
   static constexpr bool has_wide_blocks = has_position && simd::register_count == 32;
-  static constexpr int most_block_vectors = has_wide_blocks ? wide_block_vectors : 6;
+  static constexpr int most_block_vectors = has_wide_blocks ? 8 : 6;
   template <int vectors>
-  using BlockState = std::conditional_t<vectors == wide_block_vectors, SummedState, State>;
+  static constexpr bool is_wide = has_wide_blocks&& vectors >= 6;
+  template <int vectors>
+  using BlockState = std::conditional_t<is_wide<vectors>, SummedState, State>;
   template <int vectors>
   POOLHEAD_INLINE static BlockState<vectors> block_identity() {
-    if constexpr (vectors == wide_block_vectors)
+    if constexpr (is_wide<vectors>)
       return {simd::splat<A, N>(lowest), simd::zero<Position>(), simd::zero<V>()};
     else
       return lowest_state();
   }
   template <int vectors>
-  static constexpr int block_positions = vectors == wide_block_vectors ? 1 : 2;
+  static constexpr int block_positions = is_wide<vectors> ? 1 : 2;
   /// Samples that a cache holds, unless all of them are more than any cache holds. Without places a map is read
   /// fast enough where it lies, but for short rows of a small one.
   static bool has_channel_blocks(const X& x, Index vectors) {
-    if (has_wide_blocks && vectors >= wide_block_vectors)
+    if (has_wide_blocks && vectors >= most_block_vectors)
       return bytes_of(x) <= std::min<Index>(x.batch(), 16) * small_map_bytes;
     return bytes_of(x) <= small_map_bytes && (has_position || vectors <= most_block_vectors);
   }
