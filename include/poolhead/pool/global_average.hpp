@@ -76,6 +76,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   X map;
   Y y;
   Window window;
+  double share;  // 1 / positions
 
   using ShortState = std::conditional_t<std::same_as<A, float>, ShortSum<N>, State>;
   using Fold::accumulate;
@@ -106,7 +107,11 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   }
 
   AverageReduction(const X& x, const Y& output, const Window& part)
-      : Fold{part.size() >= 1024 && sizeof(T) > 2}, map(x), y(output), window(part) {}
+      : Fold{part.size() >= 1024 && sizeof(T) > 2},
+        map(x),
+        y(output),
+        window(part),
+        share(1.0 / static_cast<double>(part.size())) {}
 
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     put(y, n, c, mean(state, n, c, count), count);
@@ -114,8 +119,11 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
 
   /// The mean of the first count channels from c on; a sum that is not finite is taken again, scaled.
   POOLHEAD_INLINE V mean(const State& state, Index n, Index c, int count) const {
-    const Index positions = is_masked<X> ? valid_positions(map, n) : window.size();
-    auto result = Fold::value(state, static_cast<double>(positions));
+    V result;
+    if constexpr (is_masked<X> || std::same_as<A, double>)
+      result = Fold::value(state, static_cast<double>(is_masked<X> ? valid_positions(map, n) : window.size()));
+    else
+      result = simd::convert<A>(state.value() * simd::splat<double, N>(share));
     const auto finite = (result - result) == simd::zero<V>();
     if (!simd::all(finite)) [[unlikely]] {
       A means[N];
