@@ -36,6 +36,8 @@
 // with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
 // Where longer planes may have it, too, NHWC for some positions and then the next, it says
 //     static constexpr Index most_short_positions = 1023;
+// Where zeros change nothing, and positions do not count, it says
+//     static constexpr bool passes_over_zeros = true;
 // And what is all of a plane may be less work than what comes to something:
 //     template <int K, class Valid>
 //     State whole(const Vec (&x)[K], const Positions&, const Valid&) const;

@@ -80,6 +80,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
 
   using ShortState = std::conditional_t<std::same_as<A, float>, ShortSum<N>, State>;
   using Fold::accumulate;
+  static constexpr bool passes_over_zeros = true;
 
   template <class Lanes>
   POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {

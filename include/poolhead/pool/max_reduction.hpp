@@ -251,7 +251,7 @@ struct MaxReduction {
   [[gnu::cold, gnu::noinline]] simd::Mask<A, N> holds_nan(Index n, Index c, int count) const {
     simd::IntOf<A> holds[N]{};
     for (int i = 0; i < count; ++i)
-      for (Index s = 0; s < map.positions(); ++s)
+      for (Index s = 0; s < map.positions() && holds[i] == 0; ++s)
         if (const auto x = map(n, c + i, s); x != x) holds[i] = -1;
     return simd::load_array<N>(holds, N);
   }
