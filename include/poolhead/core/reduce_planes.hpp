@@ -62,29 +62,27 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, cons
   });
 }
 
-/// Planes of 49 floats, those of the 7 x 7 positions that most networks end in, of which vectors of 16 lanes
-/// hold 16 without a gap: plane i begins in lane i of vector 3 i. What is read crosses no line of a cache then,
-/// and 0 stands in the place of other planes' elements.
+/// Whether planes of 49 floats, those of the 7 x 7 positions that most networks end in, are read line by line
+/// of a cache, with 0 in the place of other planes' elements: 16 of them are 49 lines without a gap.
 template <class R, class X>
-inline constexpr bool has_planes_of_49 =
-    !is_masked<X> && std::same_as<std::remove_const_t<typename X::Scalar>, float> && reduction_lanes<R> == 16 &&
-    requires {
+inline constexpr bool has_lines_of_49 =
+    simd::register_bytes == 64 && !is_masked<X> &&
+    std::same_as<std::remove_const_t<typename X::Scalar>, float> && requires {
   requires R::passes_over_zeros;
 };
 
-/// states[i] of plane i.
+/// states[i] of plane i < 16, which begins in lane i of vector 3 i.
 template <class R, class Identity>
 POOLHEAD_INLINE void reduce_planes_of_49(const R& reduction, const float* planes, ShortState<R> (&states)[16],
                                          const Identity& identity) {
   constexpr int N = 16;
   unroll<N>([&](auto i) __attribute__((always_inline)) {
     const float* const first = planes + 3 * N * i;
-    const simd::Vec<float, N> x[4] = {simd::load_between<i, N>(first), simd::load<float>(first + N),
+    const simd::Vec<float, N> x[4] = {simd::load_between(first, i, N), simd::load<float>(first + N),
                                       simd::load<float>(first + 2 * N),
-                                      simd::load_between<0, i + 1>(first + 3 * N)};
-    const LaterPositions<typename R::PositionLane, N> nowhere{};
+                                      simd::load_between(first + 3 * N, 0, i + 1)};
     auto state = identity(i);
-    reduction.accumulate(state, x, nowhere, EveryLane{});
+    reduction.accumulate(state, x, LaterPositions<typename R::PositionLane, N>{}, EveryLane{});
     states[i] = state;
   });
 }
@@ -191,7 +189,7 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
                            });
     }
   } else if constexpr (is_light<R> && !is_masked<X>) {
-    if constexpr (has_planes_of_49<R, X>) {
+    if constexpr (has_lines_of_49<R, X>) {
       if (positions == 49 && count == N) {
         ShortState<R> states[N];
         reduce_planes_of_49(

@@ -288,12 +288,11 @@ POOLHEAD_INLINE Vec<A, lanes<A>> load_first(const T* p, const FirstLanes<A>& fir
 }
 
 /// Lanes first .. last - 1 of a vector at p, and 0 in the others, whose memory is not touched.
-template <int first, int last>
-POOLHEAD_INLINE Vec<float, lanes<float>> load_between(const float* p) {
+POOLHEAD_INLINE Vec<float, lanes<float>> load_between(const float* p, int first, int last) {
 #if defined(__AVX512F__)
   return {_mm512_maskz_loadu_ps(static_cast<__mmask16>((1U << last) - (1U << first)), p)};
 #else
-  Vec<float, lanes<float>> out = zero<Vec<float, lanes<float>>>();
+  auto out = zero<Vec<float, lanes<float>>>();
   for (int i = first; i < last; ++i) out.raw[i] = p[i];
   return out;
 #endif
