@@ -7,7 +7,7 @@ build=$root/build/tests
 jobs=$(getconf _NPROCESSORS_ONLN)
 
 . "$root/cmake/install_packages.sh"
-install_packages g++ make cmake libeigen3-dev catch2 libcli11-dev nlohmann-json3-dev zlib1g-dev libstb-dev chromium
+install_packages g++ make cmake libeigen3-dev catch2 libcli11-dev nlohmann-json3-dev zlib1g-dev libstb-dev chromium clang
 
 # What is built here is compiled for longer than it runs: -O1.
 cmake -S "$root" -B "$build" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_FLAGS_RELEASE="-O1 -DNDEBUG" \

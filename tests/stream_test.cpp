@@ -52,7 +52,7 @@ RowTensor<T> finished(const Stream& stream, Index n, Index c) {
 template <class T, class Pool, class Oracle>
 std::string stream_difference(const Pool& pool, const Oracle& oracle, const Map<Nchw<T>>& x,
                               bool exact = false) {
-  const auto [n, c, h, w] = x.extents;
+  const Index n = x.extents.n, c = x.extents.c;
   const Index size = x.extents.positions();
   const auto planes = planes_of(x);
   const RowTensor<T> whole = pool(x.view());

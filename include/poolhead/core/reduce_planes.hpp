@@ -32,6 +32,16 @@ POOLHEAD_INLINE void reduce_plane(const R& reduction, State& state, const T* pla
       });
 }
 
+/// Folds some vectors of a plane, or all of them.
+template <bool all, class R, class State, class V, int K, class At, class Valid>
+POOLHEAD_INLINE void fold_vectors(const R& reduction, State& state, const V (&x)[K], const At& at,
+                                  const Valid& valid) {
+  if constexpr (all && requires { reduction.whole(x, at, valid); })
+    state = reduction.whole(x, at, valid);
+  else
+    reduction.accumulate(state, x, at, valid);
+}
+
 /// Folds a plane of that many vectors, the last of them in its `last` lanes.
 template <int vectors, class R, class T>
 POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, const T* plane,
@@ -49,16 +59,10 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, cons
       x[k] = whole || k + 1 < K ? simd::load<A>(from) : simd::load_first<A>(from, last);
     });
     const LaterPositions<I, N> at{{simd::iota<I, N>(static_cast<I>(first * N)), N}};
-    const auto fold = [&](const auto& valid) __attribute__((always_inline)) {
-      if constexpr (K == vectors && requires { reduction.whole(x, at, valid); })
-        state = reduction.whole(x, at, valid);
-      else
-        reduction.accumulate(state, x, at, valid);
-    };
     if constexpr (whole)
-      fold(EveryLane{});
+      fold_vectors<K == vectors>(reduction, state, x, at, EveryLane{});
     else
-      fold(LastLanes<A, K>{last.mask});
+      fold_vectors<K == vectors>(reduction, state, x, at, LastLanes<A, K>{last.mask});
   });
 }
 

@@ -266,7 +266,7 @@ struct Spread {
   /// Channels c .. end - 1 of sample n, NHWC.
   template <class X, class DX>
   [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
-    if constexpr (G::reads_x && !G::has_sums && !by_rows && !is_masked<X>) {
+    if constexpr (G::reads_x && !G::has_sums && !by_rows && !is_masked<X> && !std::same_as<DX, Nowhere>) {
       if (ChannelCycle<A>::pays_to_spread(x.shape())) return spread_cycles<adds>(gradient, x, dx, n);
     }
     const Index stride = x.channels();
