@@ -24,9 +24,8 @@ concept Device = std::same_as<D, Eigen::DefaultDevice> || PoolDevice<D>;
 
 namespace detail {
 
-/// The least memory traffic worth a thread of its own that is awake: of a second-level cache, some 0.8 us,
-/// twice what sharing costs.
-inline constexpr double bytes_per_thread = 128.0 * 1024.0;
+/// The least memory traffic worth a thread of its own that is awake: some 5 us at memory speed.
+inline constexpr double bytes_per_thread = 256.0 * 1024.0;
 
 /// The traffic of what is worth any thread and waking it, whatever it costs.
 inline constexpr double much_traffic = std::numeric_limits<double>::infinity();
