@@ -44,11 +44,11 @@
 //
 // Where a map of NHWC, whose rows have so many vectors, is better walked over some vectors of channels at a
 // time, their states in registers, it says
-//     template <class X> static bool has_channel_blocks(const X& x, Index vectors);
-//     static constexpr int most_block_vectors = 6;                       // or 8
-//     template <int vectors> using BlockState = State; // of a block of so many; or another, with accumulate
-//     and template <int vectors> static BlockState<vectors> block_identity();                          //
-//     finish template <int vectors> static constexpr int block_positions = 4;   // that many at a time
+//     static bool has_channel_blocks(const X& x, Index vectors);
+//     static constexpr int most_block_vectors = 6;     // or 8
+//     template <int> using BlockState = State;         // of a block of so many vectors; another than State has
+//     template <int> static State block_identity();    // accumulate and finish of its own
+//     template <int> static constexpr int block_positions = 4;    // that many at a time
 // and is given LaterPositions then.
 //
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
@@ -151,14 +151,6 @@ template <class R, class X>
     }
     for (int v = 0; first + v * N < c; ++v) reduction.finish(states[v], n, first + v * N, count(first + v * N));
   }
-}
-
-/// What a second-level cache holds of a map.
-inline constexpr Index small_map_bytes = 1 << 20;
-
-template <class X>
-Index bytes_of(const X& x) {
-  return x.size() * static_cast<Index>(sizeof(typename X::Scalar));
 }
 
 template <class R, class X>

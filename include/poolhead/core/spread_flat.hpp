@@ -81,14 +81,13 @@ struct FlatBlock {
   }
 };
 
-/// From so many bytes on a map leaves a second-level cache. Where one value is written to more of it than a few
-/// thousand bytes, the processor's own loop is faster than vectors: it does not read what it overwrites.
-inline constexpr Index least_long_map = 1 << 20;
+/// Where one value is written to more than so many bytes of a map that no second-level cache holds, the
+/// processor's own loop is faster than vectors: it does not read what it overwrites.
 inline constexpr Index least_long_fill = 12288;
 
 template <class X>
 bool is_long_map(const X& x) {
-  return x.size() >= least_long_map / static_cast<Index>(sizeof(typename X::Scalar));
+  return bytes_of(x) > small_map_bytes;
 }
 
 /// Writes value to p[0 .. size - 1].

@@ -13,6 +13,14 @@ simd::FirstLanes<A> last_lanes(Index size) {
   return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
 }
 
+/// What a second-level cache holds of a map.
+inline constexpr Index small_map_bytes = 1 << 20;
+
+template <class X>
+Index bytes_of(const X& x) {
+  return x.size() * static_cast<Index>(sizeof(typename X::Scalar));
+}
+
 /// f(vectors, position of the first lane, valid) for the `size` positions of one plane, NCHW: four vectors at a
 /// time, then the rest, the very last vector in its `last` lanes. mask: the sample's, or null.
 template <bool masked, class A, class T, class F>
