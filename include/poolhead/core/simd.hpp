@@ -213,7 +213,7 @@ POOLHEAD_INLINE Vec<To, N> convert(const Vec<T, N>& a) {
   } else {
 #if defined(__AVX512F__)
     // GCC 12 takes __builtin_convertvector apart into halves here. Zero-masked forms: see widen in
-    // simd_memory.hpp.
+    // simd_16_bit.hpp.
     if constexpr (N == 8 && std::is_same_v<T, float> && std::is_same_v<To, double>) {
       return {_mm512_maskz_cvtps_pd(0xff, a.raw)};
     } else if constexpr (N == 8 && std::is_same_v<T, double> && std::is_same_v<To, float>) {

@@ -307,24 +307,6 @@ struct Spread {
     for (Index v = 0; v < vectors; ++v) gradient.collect(Lanes{count(v)}, held[v].sums, n, c + v * N);
   }
 
-  /// All of dx, NHWC, where nothing else is asked for. Positions are shared out, not channels: what a thread
-  /// writes lies together.
-  template <class X, class T, Device D>
-  void flat_rows(const X& x, T* dx, double bytes, const D& device) const {
-    constexpr Index together = 16384 / static_cast<Index>(sizeof(Held)) * N;  // channels
-    const Index parts = sample_parts(x.shape(), x.positions(), bytes, device);
-    const Index items = x.batch() * parts;
-    parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
-      for (Index item = begin; item < end; ++item) {
-        const Index part = item % parts;
-        for (Index c = 0; c < x.channels(); c += together)
-          write_flat_rows(gradient, x, dx, item / parts, c, std::min(c + together, x.channels()),
-                          x.positions() * part / parts, x.positions() * (part + 1) / parts);
-      }
-    });
-    gradient.finish();
-  }
-
   /// Writes every element of dx, a pointer or Nowhere. The shapes have been checked: dx is of x's, and is not
   /// x.
   template <class X, class DX, Device D>
@@ -333,7 +315,7 @@ struct Spread {
     constexpr int passes = (G::reads_x ? 2 : 1) + (by_rows ? 1 : 0);  // or what takes as long
     const double bytes =
         static_cast<double>(x.size()) * static_cast<double>(passes * sizeof(typename X::Scalar));
-    if constexpr (!in_planes && is_flat<X, DX>) return flat_rows(x, dx, bytes, device);
+    if constexpr (!in_planes && is_flat<X, DX>) return write_flat_map(gradient, x, dx, bytes, device);
     ChannelBlocks blocks = short_blocks<N>(x.shape(), is_flat<X, DX> && is_zero_elsewhere<G> ? 32 : 8);
     if constexpr (!in_planes) {
       blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements<A>(x.shape()) : 0, bytes,

@@ -2,6 +2,7 @@
 // and rounded once, and the peaks are written over it. The protocol of a gradient G is in core/spread.hpp.
 #pragma once
 
+#include "poolhead/core/blocks.hpp"
 #include "poolhead/core/buffer.hpp"
 #include "poolhead/core/coefficients.hpp"
 #include "poolhead/core/walk.hpp"
@@ -245,6 +246,25 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
     write_rows(flat.elsewhere, channels, rows, stride, count);
   }
   flat.write_peaks(sample, 1, stride, [=](Index s) { return first <= s && s < last; });
+}
+
+/// All of dx, NHWC. Positions are shared out, not channels: what a thread writes lies together.
+template <class G, class X, class T, Device D>
+void write_flat_map(const G& gradient, const X& x, T* dx, double bytes, const D& device) {
+  // As many channels at a time as leave what they share in the first-level cache.
+  constexpr Index together =
+      16384 / static_cast<Index>(sizeof(typename G::Coefficients)) * simd::lanes<typename G::Accumulator>;
+  const Index parts = sample_parts(x.shape(), x.positions(), bytes, device);
+  const Index items = x.batch() * parts;
+  parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
+    for (Index item = begin; item < end; ++item) {
+      const Index part = item % parts;
+      for (Index c = 0; c < x.channels(); c += together)
+        write_flat_rows(gradient, x, dx, item / parts, c, std::min(c + together, x.channels()),
+                        x.positions() * part / parts, x.positions() * (part + 1) / parts);
+    }
+  });
+  gradient.finish();
 }
 
 }  // namespace detail

@@ -119,7 +119,7 @@ struct MaxReduction {
   static constexpr bool has_wide_blocks = has_position && simd::register_count == 32;
   static constexpr int most_block_vectors = has_wide_blocks ? 8 : 6;
   template <int vectors>
-  static constexpr bool is_wide = has_wide_blocks&& vectors >= 6;
+  static constexpr bool is_wide = has_wide_blocks && (vectors >= 6);
   template <int vectors>
   using BlockState = std::conditional_t<is_wide<vectors>, SummedState, State>;
   template <int vectors>
