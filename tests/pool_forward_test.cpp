@@ -262,6 +262,34 @@ TEMPLATE_PRODUCT_TEST_CASE("a NaN anywhere makes the answer NaN and its first pl
     }
 }
 
+TEMPLATE_PRODUCT_TEST_CASE("rows of hundreds of channels hold ties, NaN and infinities as others do",
+                           "[pool][forward]", (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
+  for (Index c : {96, 230, 460})
+    for (Index s : {1, 2, 5, 33}) {
+      const Extents e{2, c, 1, s};
+      const auto each_third_nan = [&](Index channel, Index position) {
+        return channel % 3 == 1 && position >= channel % s;
+      };
+      REQUIRE(any_difference(Map<TestType>(e, noise(12))) == "");
+      REQUIRE(max_difference(Map<TestType>(e, ties(7, 2))) == "");
+      REQUIRE(max_difference(Map<TestType>(e, signed_zeros(9))) == "");
+      REQUIRE(any_difference(Map<TestType>(e, constant(-infinity))) == "");
+      REQUIRE(any_difference(Map<TestType>(e, with_nan(noise(12), each_third_nan))) == "");
+      REQUIRE(any_difference(Map<TestType>(e, with_nan(constant(infinity), each_third_nan))) == "");
+      REQUIRE(max_difference(Map<TestType>(
+                  e, [](Index, Index k, Index i) { return (k + i) % 2 == 0 ? infinity : -infinity; })) == "");
+    }
+}
+
+TEMPLATE_PRODUCT_TEST_CASE("maps beyond a second-level cache, and positions beyond 15 bits", "[pool][forward]",
+                           (Nchw, Nhwc), (float, Eigen::bfloat16)) {
+  for (const Extents& e : {Extents{2, 60, 100, 100}, Extents{1, 40, 1, 33000}, Extents{1, 130, 1, 32800}})
+    for (const Index last : {Index{1}, e.positions() / 2, e.positions() - 1})
+      REQUIRE(any_difference(Map<TestType>(e, [&](Index n, Index c, Index i) {
+                return i == last - c % 2 ? 9.0 : noise(13)(n, c, i);
+              })) == "");
+}
+
 TEMPLATE_PRODUCT_TEST_CASE("every NaN is one: signalling, negative, with any payload", "[pool][forward]",
                            (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
   using Scalar = typename TestType::Scalar;

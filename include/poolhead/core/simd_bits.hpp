@@ -45,6 +45,33 @@ POOLHEAD_INLINE BitsOf<T> load_bits(const T* p) {
   std::memcpy(&out.raw, p, sizeof out.raw);
   return out;
 }
+/// The first count, and 0 behind them.
+template <class T>
+POOLHEAD_INLINE BitsOf<T> load_first_bits(const T* p, int count) {
+#if defined(__AVX512BW__)
+  if constexpr (sizeof(T) == 2)
+    return {(typename BitsOf<T>::Raw)_mm512_maskz_loadu_epi16(~std::uint32_t{} >> (32 - count), p)};
+#endif
+  auto out = zero<BitsOf<T>>();
+  std::memcpy(&out.raw, p, static_cast<std::size_t>(count) * sizeof(T));
+  return out;
+}
+/// Elements of 16 bits as integers in the same order, those of -0 and 0 the same.
+template <class T>
+POOLHEAD_INLINE BitsOf<T> ordered_bits(const BitsOf<T>& bits) {
+  using I = IntOf<T>;
+  static_assert(sizeof(T) == 2);
+  return select(bits < zero<BitsOf<T>>(), splat<I, lanes<I>>(std::numeric_limits<I>::min()) - bits, bits);
+}
+/// The smaller ones.
+template <int N>
+POOLHEAD_INLINE Vec<std::int16_t, N> smaller(const Vec<std::int16_t, N>& a, const Vec<std::int16_t, N>& b) {
+#if defined(__AVX512BW__)  // which GCC 12 does not find
+  if constexpr (N == 32)
+    return {(typename Vec<std::int16_t, N>::Raw)_mm512_min_epi16((__m512i)a.raw, (__m512i)b.raw)};
+#endif
+  return select(b < a, b, a);
+}
 template <class T, class I, int N>
 POOLHEAD_INLINE void store_bits(T* p, const Vec<I, N>& bits) {
   static_assert(sizeof(T) == sizeof(I));

@@ -13,8 +13,9 @@ simd::FirstLanes<A> last_lanes(Index size) {
   return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
 }
 
-/// What a second-level cache holds of a map.
+/// What a second-level cache holds of a map, and what the last-level one does.
 inline constexpr Index small_map_bytes = 1 << 20;
+inline constexpr Index cached_map_bytes = 16 << 20;
 
 template <class X>
 Index bytes_of(const X& x) {

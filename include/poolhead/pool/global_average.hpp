@@ -81,6 +81,8 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   using ShortState = std::conditional_t<std::same_as<A, float>, ShortSum<N>, State>;
   using Fold::accumulate;
   static constexpr bool passes_over_zeros = true;
+  // 16 bits do not show what floats lose.
+  static constexpr Index most_short_positions = sizeof(T) == 2 ? 1023 : 0;
 
   template <class Lanes>
   POOLHEAD_INLINE ShortState short_identity(const Lanes&, Index, Index) const {
@@ -103,8 +105,11 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   }
   template <int>
   static constexpr int block_positions = 4;
+  /// Rows of a few vectors, which are read as they lie in memory, of maps that a cache holds.
   static bool has_channel_blocks(const X& x, Index vectors) {
-    return vectors <= most_block_vectors && bytes_of(x) <= small_map_bytes;
+    // Short states read pairs of vectors, which is worth their memory from so many on.
+    if (most_short_positions > 0 && vectors > 1 && x.positions() * vectors >= 128) return false;
+    return vectors <= most_block_vectors && bytes_of(x) <= (vectors <= 4 ? cached_map_bytes : small_map_bytes);
   }
 
   AverageReduction(const X& x, const Y& output, const Window& part)
@@ -188,8 +193,8 @@ struct AverageGradient {
 ///
 /// features: C. Float sums run in double after a first addition or two, in short planes after five, and double
 /// sums are compensated, so y is within 1 ulp of the mean magnitude of x from 1,024 positions on and within 2.5
-/// below; half and bfloat16
-/// are rounded once, at the end. No finite sum overflows. A NaN in a plane makes its mean NaN. Lin et al.,
+/// below; sums of half and bfloat16 are floats for up to 1,023 positions, then double, and are rounded
+/// once, at the end. No finite sum overflows. A NaN in a plane makes its mean NaN. Lin et al.,
 /// Network In Network, 2013; torch.nn.AdaptiveAvgPool2d(1), Keras GlobalAveragePooling2D, ONNX
 /// GlobalAveragePool.
 class GlobalAveragePool : public PoolCalls<GlobalAveragePool>, public StreamCalls<GlobalAveragePool> {

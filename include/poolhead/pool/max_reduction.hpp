@@ -117,26 +117,42 @@ struct MaxReduction {
     V sum;
   };
   static constexpr bool has_wide_blocks = has_position && simd::register_count == 32;
+  /// Those of 16-bit elements compare these as integers: twice as many in a vector, and nothing to widen.
+  struct OrderedState {
+    simd::BitsOf<T> value;
+    simd::BitsOf<T> position;
+    simd::BitsOf<T> least;  // where a NaN of the other sign shows
+  };
+  static constexpr bool has_ordered_blocks = has_wide_blocks && sizeof(T) == 2;
+  using BlockElement = std::conditional_t<has_ordered_blocks, simd::IntOf<T>, A>;
   static constexpr int most_block_vectors = has_wide_blocks ? 8 : 6;
   template <int vectors>
   static constexpr bool is_wide = has_wide_blocks && (vectors >= 6);
   template <int vectors>
-  using BlockState = std::conditional_t<is_wide<vectors>, SummedState, State>;
+  using BlockState = std::conditional_t<has_ordered_blocks, OrderedState,
+                                        std::conditional_t<is_wide<vectors>, SummedState, State>>;
   template <int vectors>
   POOLHEAD_INLINE static BlockState<vectors> block_identity() {
-    if constexpr (is_wide<vectors>)
+    const auto nothing = simd::zero<simd::BitsOf<T>>();
+    if constexpr (has_ordered_blocks)
+      return {simd::ordered_bits<T>(simd::splat_bits(static_cast<T>(lowest))), nothing, nothing};
+    else if constexpr (is_wide<vectors>)
       return {simd::splat<A, N>(lowest), simd::zero<Position>(), simd::zero<V>()};
     else
       return lowest_state();
   }
   template <int vectors>
-  static constexpr int block_positions = is_wide<vectors> ? 1 : 2;
-  /// Samples that a cache holds, unless all of them are more than any cache holds. Without places a map is read
-  /// fast enough where it lies, but for short rows of a small one.
+  static constexpr int block_positions = has_ordered_blocks ? (vectors > 4 ? 1 : 4)
+                                         : is_wide<vectors> ? 1
+                                                            : 2;
+  /// Rows that are one block, which are read as they lie in memory, and samples that a cache holds; unless the
+  /// map is more than any cache holds.
   static bool has_channel_blocks(const X& x, Index vectors) {
+    const bool is_row = vectors <= (has_ordered_blocks ? 2 * most_block_vectors : 6);
+    if (is_row) return bytes_of(x) <= cached_map_bytes && has_places_for(x);
     if (has_wide_blocks && vectors >= most_block_vectors)
-      return bytes_of(x) <= std::min<Index>(x.batch(), 16) * small_map_bytes;
-    return bytes_of(x) <= small_map_bytes && (has_position || vectors <= most_block_vectors);
+      return bytes_of(x) <= std::min(x.batch() * small_map_bytes, cached_map_bytes) && has_places_for(x);
+    return has_position && bytes_of(x) <= small_map_bytes;
   }
 
   MaxReduction(const X& x, const Y& output, const Argmax& positions) : map(x), y(output), argmax(positions) {}
@@ -182,6 +198,32 @@ struct MaxReduction {
       state.sum = state.sum + own;
     });
   }
+  template <int K, class At>
+  POOLHEAD_INLINE void accumulate(OrderedState& state, const simd::BitsOf<T> (&x)[K], const At& positions,
+                                  const EveryLane&) const {
+    simd::BitsOf<T> own[K], at[K];
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      own[k] = simd::ordered_bits<T>(x[k]);
+      at[k] = positions.at(k);
+    });
+    auto least = own[0];
+    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { least = simd::smaller(least, own[k + 1]); });
+    state.least = simd::smaller(state.least, least);
+    const auto beat = [](auto& value, auto& place, const auto& later, const auto& later_place)
+        __attribute__((always_inline)) {
+      const auto wins = value < later;
+      value = simd::select(wins, later, value);
+      place = simd::select(wins, later_place, place);
+    };
+    // Neighbours first: none of them waits for the state.
+    static_assert(K == 1 || K == 4);
+    if constexpr (K == 4) {
+      beat(own[0], at[0], own[1], at[1]);
+      beat(own[2], at[2], own[3], at[3]);
+      beat(own[0], at[0], own[2], at[2]);
+    }
+    beat(state.value, state.position, own[0], at[0]);
+  }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
     if constexpr (has_position)
       return pick(b.value, b.position, simd::unordered(b.value, b.value), a);
@@ -198,6 +240,20 @@ struct MaxReduction {
       found.value = or_nan(found.value, nan & holds_nan(n, c, count));
     finish(found, n, c, count);
   }
+  POOLHEAD_INLINE void finish(const OrderedState& state, Index n, Index c, int count) const {
+    constexpr int L = simd::lanes<simd::IntOf<T>>;
+    const auto infinity = simd::splat_bits(std::numeric_limits<T>::infinity());
+    const auto nan = state.least < simd::zero<simd::BitsOf<T>>() - infinity;
+    T values[L];
+    simd::IntOf<T> positions[L];
+    simd::store_bits(values, simd::ordered_bits<T>(state.value) | nan);
+    simd::store_bits(positions, state.position);
+    for (int i = 0; i < count; i += N) {
+      I each[N];
+      for (int k = 0; k < N; ++k) each[k] = positions[i + k];
+      finish(State{simd::load<A>(values + i), simd::load_array<N>(each)}, n, c + i, std::min(N, count - i));
+    }
+  }
   /// The maxima as they stand in the map: which zero, which NaN. Writes where they stand.
   POOLHEAD_INLINE V located(const State& state, Index n, Index c, int count) const {
     const bool plain = simd::all((state.value < simd::zero<V>()) | (simd::zero<V>() < state.value), count);
@@ -210,6 +266,9 @@ struct MaxReduction {
   }
 
  private:
+  static bool has_places_for(const X& x) {
+    return !has_ordered_blocks || x.positions() <= std::numeric_limits<std::int16_t>::max();
+  }
   /// Of some vectors: the numbers' maximum and the first position of it, and where NaN are, which may stand at
   /// any.
   template <int K, class At, class Valid>
