@@ -283,7 +283,8 @@ TEMPLATE_PRODUCT_TEST_CASE("rows of hundreds of channels hold ties, NaN and infi
 
 TEMPLATE_PRODUCT_TEST_CASE("maps beyond a second-level cache, and positions beyond 15 bits", "[pool][forward]",
                            (Nchw, Nhwc), (float, Eigen::bfloat16)) {
-  for (const Extents& e : {Extents{2, 60, 100, 100}, Extents{1, 40, 1, 33000}, Extents{1, 130, 1, 32800}})
+  for (const Extents& e : {Extents{2, 60, 100, 100}, Extents{1, 40, 1, 33000}, Extents{1, 130, 1, 32800},
+                           Extents{1, 2100, 1, 1200}})
     for (const Index last : {Index{1}, e.positions() / 2, e.positions() - 1})
       REQUIRE(any_difference(Map<TestType>(e, [&](Index n, Index c, Index i) {
                 return i == last - c % 2 ? 9.0 : noise(13)(n, c, i);

@@ -27,15 +27,21 @@ Index sample_parts(const FeatureShape& x, Index most, double bytes, const D& dev
   return uneven ? std::min(threads, most) : 1;
 }
 
+/// How many bytes of a pass's channels are kept at once: what the first-level cache has room for; where memory
+/// is read from beyond the second, that may hold more, as all that counts then is the order of memory.
+inline Index most_kept_bytes(double bytes, Index in_first_level) {
+  return bytes > 0x1p23 ? 1 << 18 : in_first_level;
+}
+
 /// NHWC reads and writes memory in order where a block is all channels, as far as what is kept of each vector
-/// of N channels stays in the first-level cache, and as far as it has at most most_elements, where that is not
-/// 0. Where there are fewer samples than threads, the channels are shared out.
+/// of N channels stays within most_kept bytes, and as far as it has at most most_elements,
+/// where that is not 0. Where there are fewer samples than threads, the channels are shared out.
 template <int N, Device D>
-ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, Index most_elements, double bytes,
-                             const D& device) {
+ChannelBlocks channel_blocks(const FeatureShape& x, std::size_t kept_bytes, Index most_kept,
+                             Index most_elements, double bytes, const D& device) {
   constexpr Index line = 4 * N;
   const Index lines = (x.channels + line - 1) / line;
-  Index most = std::max<Index>(16384 / (4 * static_cast<Index>(kept_bytes)), 1);
+  Index most = std::max<Index>(most_kept / (4 * static_cast<Index>(kept_bytes)), 1);
   if (most_elements > 0) most = std::min(most, std::max<Index>(most_elements / (x.positions() * line), 1));
   const Index parts = sample_parts(x, lines, bytes, device);
   const Index count = std::min(lines, std::max((lines + most - 1) / most, parts));

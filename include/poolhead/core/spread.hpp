@@ -318,8 +318,9 @@ struct Spread {
     if constexpr (!in_planes && is_flat<X, DX>) return write_flat_map(gradient, x, dx, bytes, device);
     ChannelBlocks blocks = short_blocks<N>(x.shape(), is_flat<X, DX> && is_zero_elsewhere<G> ? 32 : 8);
     if constexpr (!in_planes) {
-      blocks = channel_blocks<N>(x.shape(), sizeof(Held), by_rows ? most_row_elements<A>(x.shape()) : 0, bytes,
-                                 device);
+      const Index most_kept = G::reads_x ? most_kept_bytes(bytes, 16384) : 16384;
+      blocks = channel_blocks<N>(x.shape(), sizeof(Held), most_kept,
+                                 by_rows ? most_row_elements<A>(x.shape()) : 0, bytes, device);
     } else if constexpr (by_rows) {
       blocks = plane_blocks<A>(x.shape());
     }

@@ -146,10 +146,10 @@ struct MaxReduction {
                                          : is_wide<vectors> ? 1
                                                             : 2;
   /// Rows that are one block, which are read as they lie in memory, and samples that a cache holds; unless the
-  /// map is more than any cache holds.
+  /// map is more than any cache holds, and rows that are apart take more than it takes to compare them.
   static bool has_channel_blocks(const X& x, Index vectors) {
-    const bool is_row = vectors <= (has_ordered_blocks ? 2 * most_block_vectors : 6);
-    if (is_row) return bytes_of(x) <= cached_map_bytes && has_places_for(x);
+    const bool is_row = vectors <= (has_ordered_blocks ? 2 : 1) * most_block_vectors;
+    if (is_row) return (has_ordered_blocks || bytes_of(x) <= cached_map_bytes) && has_places_for(x);
     if (has_wide_blocks && vectors >= most_block_vectors)
       return bytes_of(x) <= std::min(x.batch() * small_map_bytes, cached_map_bytes) && has_places_for(x);
     return has_position && bytes_of(x) <= small_map_bytes;
