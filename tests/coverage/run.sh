@@ -10,7 +10,7 @@ mkdir -p "$build"
 . "$root/cmake/install_packages.sh"
 install_packages g++ pkg-config libeigen3-dev
 
-compile="${CXX:-g++} -std=c++20 -O0 -march=native -I$root/include -I$root/tests $(pkg-config --cflags eigen3)"
+compile="${CXX:-g++} -std=c++20 -O0 -I$root/include -I$root/tests $(pkg-config --cflags eigen3)"
 unit() { $compile -DPOOLHEAD_SCALAR="$2" -DPOOLHEAD_TABLE="$1_coverage" -c "$root/tests/coverage/table.cpp" -o "$build/$1.o"; }
 unit float float & unit double double
 wait
