@@ -56,12 +56,14 @@ POOLHEAD_INLINE BitsOf<T> load_first_bits(const T* p, int count) {
   std::memcpy(&out.raw, p, static_cast<std::size_t>(count) * sizeof(T));
   return out;
 }
-/// Elements of 16 bits as integers in the same order, those of -0 and 0 the same.
+/// Elements of 16 bits as integers in the same order, those of -0 and 0 the same; and such integers as
+/// elements.
 template <class T>
 POOLHEAD_INLINE BitsOf<T> ordered_bits(const BitsOf<T>& bits) {
-  using I = IntOf<T>;
   static_assert(sizeof(T) == 2);
-  return select(bits < zero<BitsOf<T>>(), splat<I, lanes<I>>(std::numeric_limits<I>::min()) - bits, bits);
+  using Unsigned = std::uint16_t;  // which may wrap around where nothing comes of it
+  const auto turned = splat<Unsigned, lanes<Unsigned>>(0x8000) - bit_cast<Unsigned>(bits);
+  return select(bits < zero<BitsOf<T>>(), bit_cast<IntOf<T>>(turned), bits);
 }
 /// The smaller ones.
 template <int N>
