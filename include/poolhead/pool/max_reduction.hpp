@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/pool/max_places.hpp"
+#include "poolhead/pool/ordered_maxima.hpp"
 
 #include <cstring>
 
@@ -117,25 +118,19 @@ struct MaxReduction {
     V sum;
   };
   static constexpr bool has_wide_blocks = has_position && simd::register_count == 32;
-  /// Those of 16-bit elements compare these as integers: twice as many in a vector, and nothing to widen.
-  struct OrderedState {
-    simd::BitsOf<T> value;
-    simd::BitsOf<T> position;
-    simd::BitsOf<T> least;  // where a NaN of the other sign shows
-  };
+  /// Those of 16-bit elements are OrderedMaxima.
   static constexpr bool has_ordered_blocks = has_wide_blocks && sizeof(T) == 2;
   using BlockElement = std::conditional_t<has_ordered_blocks, simd::IntOf<T>, A>;
   static constexpr int most_block_vectors = has_wide_blocks ? 8 : 6;
   template <int vectors>
   static constexpr bool is_wide = has_wide_blocks && (vectors >= 6);
   template <int vectors>
-  using BlockState = std::conditional_t<has_ordered_blocks, OrderedState,
+  using BlockState = std::conditional_t<has_ordered_blocks, OrderedMaxima<T>,
                                         std::conditional_t<is_wide<vectors>, SummedState, State>>;
   template <int vectors>
   POOLHEAD_INLINE static BlockState<vectors> block_identity() {
-    const auto nothing = simd::zero<simd::BitsOf<T>>();
     if constexpr (has_ordered_blocks)
-      return {simd::ordered_bits<T>(simd::splat_bits(static_cast<T>(lowest))), nothing, nothing};
+      return OrderedMaxima<T>::none();
     else if constexpr (is_wide<vectors>)
       return {simd::splat<A, N>(lowest), simd::zero<Position>(), simd::zero<V>()};
     else
@@ -148,10 +143,11 @@ struct MaxReduction {
   /// Rows that are one block, which are read as they lie in memory, and samples that a cache holds; unless the
   /// map is more than any cache holds, and rows that are apart take more than it takes to compare them.
   static bool has_channel_blocks(const X& x, Index vectors) {
+    if (has_ordered_blocks && x.positions() > OrderedMaxima<T>::most_positions) return false;
     const bool is_row = vectors <= (has_ordered_blocks ? 2 : 1) * most_block_vectors;
-    if (is_row) return (has_ordered_blocks || bytes_of(x) <= cached_map_bytes) && has_places_for(x);
+    if (is_row) return has_ordered_blocks || bytes_of(x) <= cached_map_bytes;
     if (has_wide_blocks && vectors >= most_block_vectors)
-      return bytes_of(x) <= std::min(x.batch() * small_map_bytes, cached_map_bytes) && has_places_for(x);
+      return bytes_of(x) <= std::min(x.batch() * small_map_bytes, cached_map_bytes);
     return has_position && bytes_of(x) <= small_map_bytes;
   }
 
@@ -199,30 +195,9 @@ struct MaxReduction {
     });
   }
   template <int K, class At>
-  POOLHEAD_INLINE void accumulate(OrderedState& state, const simd::BitsOf<T> (&x)[K], const At& positions,
+  POOLHEAD_INLINE void accumulate(OrderedMaxima<T>& state, const simd::BitsOf<T> (&x)[K], const At& positions,
                                   const EveryLane&) const {
-    simd::BitsOf<T> own[K], at[K];
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      own[k] = simd::ordered_bits<T>(x[k]);
-      at[k] = positions.at(k);
-    });
-    auto least = own[0];
-    unroll<K - 1>([&](auto k) __attribute__((always_inline)) { least = simd::smaller(least, own[k + 1]); });
-    state.least = simd::smaller(state.least, least);
-    const auto beat = [](auto& value, auto& place, const auto& later, const auto& later_place)
-        __attribute__((always_inline)) {
-      const auto wins = value < later;
-      value = simd::select(wins, later, value);
-      place = simd::select(wins, later_place, place);
-    };
-    // Neighbours first: none of them waits for the state.
-    static_assert(K == 1 || K == 4);
-    if constexpr (K == 4) {
-      beat(own[0], at[0], own[1], at[1]);
-      beat(own[2], at[2], own[3], at[3]);
-      beat(own[0], at[0], own[2], at[2]);
-    }
-    beat(state.value, state.position, own[0], at[0]);
+    state.add(x, positions);
   }
   POOLHEAD_INLINE State merge(const State& a, const State& b) const {
     if constexpr (has_position)
@@ -240,14 +215,10 @@ struct MaxReduction {
       found.value = or_nan(found.value, nan & holds_nan(n, c, count));
     finish(found, n, c, count);
   }
-  POOLHEAD_INLINE void finish(const OrderedState& state, Index n, Index c, int count) const {
-    constexpr int L = simd::lanes<simd::IntOf<T>>;
-    const auto infinity = simd::splat_bits(std::numeric_limits<T>::infinity());
-    const auto nan = state.least < simd::zero<simd::BitsOf<T>>() - infinity;
-    T values[L];
-    simd::IntOf<T> positions[L];
-    simd::store_bits(values, simd::ordered_bits<T>(state.value) | nan);
-    simd::store_bits(positions, state.position);
+  POOLHEAD_INLINE void finish(const OrderedMaxima<T>& state, Index n, Index c, int count) const {
+    T values[OrderedMaxima<T>::L];
+    simd::IntOf<T> positions[OrderedMaxima<T>::L];
+    state.store(values, positions);
     for (int i = 0; i < count; i += N) {
       I each[N];
       for (int k = 0; k < N; ++k) each[k] = positions[i + k];
@@ -266,9 +237,6 @@ struct MaxReduction {
   }
 
  private:
-  static bool has_places_for(const X& x) {
-    return !has_ordered_blocks || x.positions() <= std::numeric_limits<std::int16_t>::max();
-  }
   /// Of some vectors: the numbers' maximum and the first position of it, and where NaN are, which may stand at
   /// any.
   template <int K, class At, class Valid>
