@@ -31,6 +31,7 @@ struct FusedState {
 template <class... Reductions>
 struct FusedReduction {
   static constexpr bool is_light = true;
+  static constexpr Effort effort = Effort::compares;  // at least, as there are two and more
   static constexpr bool any_order = true;
   using State = NoState;
 
@@ -48,6 +49,7 @@ struct FusedReduction<R, Rest...> {
   using State = FusedState<typename R::State, typename Others::State>;
   using ShortState = FusedState<detail::ShortState<R>, detail::ShortState<Others>>;
   static constexpr bool is_light = detail::is_light<R> && detail::is_light<Others>;
+  static constexpr Effort effort = std::max(effort_of<R>(), Others::effort);
   static constexpr bool any_order = detail::any_order<R> && detail::any_order<Others>;
 
   R first;

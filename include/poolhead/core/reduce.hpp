@@ -36,6 +36,8 @@
 // with accumulate and merge of its own, which becomes a State by widened() when two lanes of a plane are left.
 // Where longer planes may have it, too, NHWC for some positions and then the next, it says
 //     static constexpr Index most_short_positions = 1023;
+// Where it computes no functions of what it reads, it says
+//     static constexpr Effort effort = Effort::sums;   // or compares
 // Where zeros change nothing, and positions do not count, it says
 //     static constexpr bool passes_over_zeros = true;
 // And what is all of a plane may be less work than what comes to something:
@@ -128,16 +130,15 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
   return state;
 }
 
-// The two functions that follow are not inlined: each device and each block of code that calls a pool would
+// The functions that follow are not inlined: each device and each block of code that calls a pool would
 // have a copy of its own.
 
 /// Channels c .. end - 1 of sample n, NCHW.
-template <class R, class X>
+template <bool are_short, class R, class X>
 [[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, Index n, Index c, Index end) {
   using A = typename R::Accumulator;
   constexpr Index N = reduction_lanes<R>;
-  const Index positions = x.positions();
-  [[maybe_unused]] const auto last = last_lanes<A>(positions);
+  [[maybe_unused]] const ReadAhead ahead = ahead_of_planes<R>(x, are_short);
   struct Tile;
   [[maybe_unused]] A* const tile = scans<R> ? workspace<Tile, A>(turned_positions<A> * N) : nullptr;
   // Some vectors of channels are finished together: none of them waits for another, and the next planes for
@@ -148,10 +149,14 @@ template <class R, class X>
     typename R::State states[together];
     const Index first = c;
     for (int v = 0; v < together && c < end; ++v, c += N) {
-      if constexpr (scans<R>)
+      if constexpr (scans<R>) {
         states[v] = scan_turned(reduction, x, n, c, count(c), tile);
-      else
-        states[v] = reduce_whole_planes(reduction, x, n, c, count(c), last);
+      } else if constexpr (are_short) {
+        states[v] = reduce_short_planes(reduction, x, n, c, count(c));
+        ahead.fetch(x.sample(n) + c * x.positions(), count(c) * x.positions());
+      } else {
+        states[v] = reduce_long_planes(reduction, x, n, c, count(c), ahead);
+      }
     }
     for (int v = 0; first + v * N < c; ++v) reduction.finish(states[v], n, first + v * N, count(first + v * N));
   }
@@ -174,6 +179,7 @@ template <class R, class X>
   Short* const own = workspace<R, Short>(vectors);
   const Index apart = streams_apart(x.positions());
   const Index groups = row_groups(x.positions(), apart);
+  const auto ahead = ahead_of_rows<R>(x, streams_of(x.positions(), apart));
   const Index parts = std::max<Index>((groups + most_groups - 1) / most_groups, 1);
   for (Index part = 0; part < parts; ++part) {
     for (Index v = 0; v < vectors; ++v)
@@ -185,7 +191,7 @@ template <class R, class X>
           const Positions<I, N> at{simd::splat<I, N>(static_cast<I>(s)), static_cast<I>(apart)};
           reduction.accumulate(own[v], group, at, valid);
         },
-        apart, &range);
+        apart, ahead, &range);
     if constexpr (has_row_pairs<R, X>) order_states(own, channels / N);
     for (Index v = 0; v < vectors; ++v)
       states[v] = part == 0 ? State(widened(own[v])) : reduction.merge(states[v], widened(own[v]));
@@ -213,9 +219,10 @@ template <class R, class X>
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
   const Index last = x.positions();
   const Index apart = any_order<R> ? streams_apart(last) : 1;
+  const auto ahead = ahead_of_rows<R>(x, streams_of(last, apart));
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
     walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
-                                                    mask_row(x, n), f, apart);
+                                                    mask_row(x, n), f, apart, ahead);
   };
   if constexpr (scans<R>) {
     auto* const tops = workspace<R, decltype(reduction.scan_start())>(vectors);
@@ -264,7 +271,10 @@ void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
     if constexpr (!is_masked<X> && !scans<R>) {
       if (x.positions() == 1) return reduce_single(reduction, x, n, c, end);
     }
-    reduce_planes(reduction, x, n, c, end);
+    if constexpr (is_light<R> && !is_masked<X>) {
+      if (are_short_planes<R>(x)) return reduce_planes<true>(reduction, x, n, c, end);
+    }
+    reduce_planes<false>(reduction, x, n, c, end);
   } else {
     if constexpr (has_cycles<R, X>) {
       if (ChannelCycle<typename R::Accumulator>::pays(x.shape())) return reduce_cycles(reduction, x, n, c, end);

@@ -20,13 +20,13 @@ inline constexpr bool is_light = requires {
 template <bool masked, class R, class State, class T>
 POOLHEAD_INLINE void reduce_plane(const R& reduction, State& state, const T* plane, Index positions,
                                   const simd::FirstLanes<typename R::Accumulator>& last,
-                                  const unsigned char* mask) {
+                                  const unsigned char* mask, const ReadAhead& ahead) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   constexpr int N = simd::lanes<A>;
   walk_plane<masked, A>(
-      plane, positions, last,
-      mask, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
+      plane, positions, last, mask,
+      ahead, [&](const auto& x, Index s, const auto& valid) __attribute__((always_inline)) {
         const LaterPositions<I, N> at{{simd::iota<I, N>(0) + simd::splat<I, N>(static_cast<I>(s)), N}};
         reduction.accumulate(state, x, at, valid);
       });
@@ -107,59 +107,108 @@ POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, State 
   }
 }
 
-/// The states of planes c .. c + count - 1 (count <= N) of sample n, NCHW, reduced in one of the ways there
-/// are.
+/// Whether R takes planes of NCHW in pairs of vectors.
 template <class R, class X>
-POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const X& x, Index n, Index c,
-                                                      int count,
-                                                      const simd::FirstLanes<typename R::Accumulator>& last) {
+inline constexpr bool has_plane_pairs = any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
+
+/// Whether planes are so short that they are unrolled.
+template <class R, class X>
+bool are_short_planes(const X& x) {
+  constexpr Index N = reduction_lanes<R>;
+  if constexpr (!is_light<R> || is_masked<X>) return false;
+  return x.positions() <= most_short_vectors * N && (!has_plane_pairs<R, X> || x.positions() >= 2 * N);
+}
+
+/// The state whose lanes are planes, of those of the lanes of N planes.
+template <class R, class State>
+POOLHEAD_INLINE auto merge_planes(const R& reduction, State* states) {
+  return merge_lanes<reduction_lanes<R> / 2>(
+      states, [&](const auto& a, const auto& b)
+                  __attribute__((always_inline)) { return reduction.merge(a, b); });
+}
+
+/// The states of planes c .. c + count - 1 (count <= N) of sample n, NCHW, which are short.
+template <class R, class X>
+POOLHEAD_INLINE typename R::State reduce_short_planes(const R& reduction, const X& x, Index n, Index c,
+                                                      int count) {
   using A = typename R::Accumulator;
   using Lane = SharedLane<A, typename R::PositionLane>;
   constexpr Index N = reduction_lanes<R>;
-  constexpr bool pairs = any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
   const Index positions = x.positions();
   const Index vectors = (positions + N - 1) / N;
   const auto identity = [&](Index own) __attribute__((always_inline)) {
-    return reduction.identity(Lane{}, n, own);
-  };
-  const auto merged = [&](auto* states) __attribute__((always_inline)) {
-    return merge_lanes<N / 2>(
-        states, [&](const auto& a, const auto& b)
-                    __attribute__((always_inline)) { return reduction.merge(a, b); });
-  };
-  const auto short_state = [&](Index own) __attribute__((always_inline)) {
     return short_identity(reduction, Lane{}, n, own);
   };
-  [[maybe_unused]] const auto fold_short = [&](auto most, Index number, const auto& part)
-      __attribute__((always_inline)) {
-    ShortState<R> states[N];
+  ShortState<R> states[N];
+  if constexpr (has_lines_of_49<R, X>) {
+    if (positions == 49 && count == N) {
+      reduce_planes_of_49(
+          reduction, x.sample(n) + c * positions,
+          states, [&](int i) __attribute__((always_inline)) { return identity(c + i); });
+      return merge_planes(reduction, states);
+    }
+  }
+  const auto fold = [&](auto most, Index number, const auto& part) __attribute__((always_inline)) {
     with_number<most>(
         static_cast<int>(number), [&](auto parts) __attribute__((always_inline)) {
           fold_planes(
               x, n, c, count, states,
-              short_state, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+              identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
                 part(parts, state, plane);
               });
         });
-    return merged(states);
+  };
+  if constexpr (has_plane_pairs<R, X>) {
+    const LastPairLanes<typename X::Scalar, A> last(positions);
+    fold(
+        std::integral_constant<int, most_short_vectors / 2>{},
+        (vectors + 1) / 2, [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
+          reduce_pairs<number>(reduction, state, plane, positions, last);
+        });
+  } else {
+    const auto last = last_lanes<A>(positions);
+    fold(
+        std::integral_constant<int, most_short_vectors>{},
+        vectors, [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
+          reduce_short<number>(reduction, state, plane, last);
+        });
+  }
+  return merge_planes(reduction, states);
+}
+
+/// The same of any others.
+template <class R, class X>
+POOLHEAD_INLINE typename R::State reduce_long_planes(const R& reduction, const X& x, Index n, Index c,
+                                                     int count, const ReadAhead& ahead) {
+  using T = typename X::Scalar;
+  using A = typename R::Accumulator;
+  using Lane = SharedLane<A, typename R::PositionLane>;
+  constexpr Index N = reduction_lanes<R>;
+  const Index positions = x.positions();
+  const auto short_state = [&](Index own) __attribute__((always_inline)) {
+    return short_identity(reduction, Lane{}, n, own);
   };
   // part(state, elements, size, whether they are the plane's last): planes may come in parts.
-  const auto fold_long = [&](const auto& part) __attribute__((always_inline)) {
+  const auto fold = [&](const auto& part) __attribute__((always_inline)) {
     constexpr Index most_together = most_short_positions<R>;
-    typename R::State states[N];
     if constexpr (most_together > 0 && !is_masked<X>) {
       if (positions <= most_together) {
-        ShortState<R> short_states[N];
+        ShortState<R> states[N];
         fold_planes(
-            x, n, c, count, short_states,
+            x, n, c, count, states,
             short_state, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
               part(state, plane, positions, true);
             });
-        return merged(short_states);
+        return merge_planes(reduction, states);
       }
-      constexpr Index size = (most_together + 1) / 2;
-      fold_planes(
-          x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+    }
+    typename R::State states[N];
+    fold_planes(
+        x, n, c, count,
+        states, [&](Index own) __attribute__((always_inline)) { return reduction.identity(Lane{}, n, own); },
+        [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+          if constexpr (most_together > 0 && !is_masked<X>) {
+            constexpr Index size = (most_together + 1) / 2;
             const auto* const end = plane + positions;
             for (bool is_last = false; !is_last; plane += size) {
               auto own = short_state(c);
@@ -167,51 +216,25 @@ POOLHEAD_INLINE typename R::State reduce_whole_planes(const R& reduction, const 
               part(own, plane, is_last ? end - plane : size, is_last);
               state = reduction.merge(state, widened(own));
             }
-          });
-    } else {
-      fold_planes(
-          x, n, c, count, states, identity, [&](auto& state, const auto* plane) __attribute__((always_inline)) {
+          } else {
             part(state, plane, positions, true);
-          });
-    }
-    return merged(states);
+          }
+        });
+    return merge_planes(reduction, states);
   };
-  if constexpr (pairs) {
+  if constexpr (has_plane_pairs<R, X>) {
     if (positions >= 2 * N) {
-      const LastPairLanes<typename X::Scalar, A> last_pair(positions);
-      const LastPairLanes<typename X::Scalar, A> whole_pair(2 * N);
-      const auto part = [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
-        reduce_pairs<number>(reduction, state, plane, positions, last_pair);
-      };
-      if constexpr (is_light<R>) {
-        if (vectors <= most_short_vectors)
-          return fold_short(std::integral_constant<int, most_short_vectors / 2>{}, (vectors + 1) / 2, part);
-      }
-      return fold_long([&](auto& state, const auto* plane, Index size, bool is_last)
-                           __attribute__((always_inline)) {
-                             reduce_pairs<0>(reduction, state, plane, size, is_last ? last_pair : whole_pair);
-                           });
+      const LastPairLanes<T, A> last_pair(positions);
+      const LastPairLanes<T, A> whole_pair(2 * N);
+      return fold([&](auto& state, const auto* plane, Index size, bool is_last) __attribute__((always_inline)) {
+        reduce_pairs<0>(reduction, state, plane, size, is_last ? last_pair : whole_pair);
+      });
     }
-  } else if constexpr (is_light<R> && !is_masked<X>) {
-    if constexpr (has_lines_of_49<R, X>) {
-      if (positions == 49 && count == N) {
-        ShortState<R> states[N];
-        reduce_planes_of_49(
-            reduction, x.sample(n) + c * positions,
-            states, [&](int i) __attribute__((always_inline)) { return short_state(c + i); });
-        return merged(states);
-      }
-    }
-    if (vectors <= most_short_vectors)
-      return fold_short(
-          std::integral_constant<int, most_short_vectors>{},
-          vectors, [&](auto number, auto& state, const auto* plane) __attribute__((always_inline)) {
-            reduce_short<number>(reduction, state, plane, last);
-          });
   }
+  const auto last = last_lanes<A>(positions);
   const unsigned char* const mask = mask_row(x, n);
-  return fold_long([&](auto& state, const auto* plane, Index size, bool) __attribute__((always_inline)) {
-    reduce_plane<is_masked<X>>(reduction, state, plane, size, last, mask);
+  return fold([&](auto& state, const auto* plane, Index size, bool) __attribute__((always_inline)) {
+    reduce_plane<is_masked<X>>(reduction, state, plane, size, last, mask, ahead);
   });
 }
 

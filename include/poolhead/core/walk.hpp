@@ -1,7 +1,7 @@
 // How a plane of NCHW and the rows of NHWC are walked over, a few vectors at a time.
 #pragma once
 
-#include "poolhead/core/lanes.hpp"
+#include "poolhead/core/read_ahead.hpp"
 #include "poolhead/core/simd_bits.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -13,24 +13,17 @@ simd::FirstLanes<A> last_lanes(Index size) {
   return {static_cast<int>((size - 1) % simd::lanes<A>) + 1};
 }
 
-/// What a second-level cache holds of a map, and what the last-level one does.
-inline constexpr Index small_map_bytes = 1 << 20;
-inline constexpr Index cached_map_bytes = 16 << 20;
-
-template <class X>
-Index bytes_of(const X& x) {
-  return x.size() * static_cast<Index>(sizeof(typename X::Scalar));
-}
-
 /// f(vectors, position of the first lane, valid) for the `size` positions of one plane, NCHW: four vectors at a
-/// time, then the rest, the very last vector in its `last` lanes. mask: the sample's, or null.
+/// time, then the rest, the very last vector in its `last` lanes. mask: the sample's, or null. ahead: asks for
+/// what follows.
 template <bool masked, class A, class T, class F>
 POOLHEAD_INLINE void walk_plane(const T* plane, Index size, const simd::FirstLanes<A>& last_vector,
-                                const unsigned char* mask, const F& f) {
+                                const unsigned char* mask, const ReadAhead& ahead, const F& f) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   Index s = 0;
   for (; s + 4 * N <= size; s += 4 * N) {
+    ahead.fetch<4 * N * sizeof(T)>(plane + s);
     const V group[4] = {simd::load<A>(plane + s), simd::load<A>(plane + s + N),
                         simd::load<A>(plane + s + 2 * N), simd::load<A>(plane + s + 3 * N)};
     if constexpr (masked)
@@ -79,6 +72,9 @@ inline Index streams_apart(Index positions) {
 inline int turns_of_streams(Index positions, Index apart) {
   return apart > 1 && positions / apart >= 8 ? 1 : 0;
 }
+inline Index streams_of(Index positions, Index apart) {
+  return apart == 1 ? 1 : 4 << turns_of_streams(positions, apart);
+}
 /// The groups of four positions in which so many are walked over; less than eight are left at the end.
 inline Index row_groups(Index positions, Index apart) {
   return apart == 1 ? positions / 4 : apart << turns_of_streams(positions, apart);
@@ -89,19 +85,19 @@ struct GroupRange {
 
 /// f(v, vectors, position of the first, valid) for the positions begin .. end - 1 of channels 0 .. channels -
 /// 1, NHWC, row by row as they lie in memory: four positions at a time, `apart` from each other, then one by
-/// one; those that the mask leaves out are passed over. apart: 1, or streams_apart. v counts vectors of
-/// channels. With pairs, 2 u and 2 u + 1 are simd::load_pair's where both are whole. only: some groups, the
-/// last of all with what is left after them.
-template <bool masked, class A, bool pairs = false, class T, class F>
+/// one; those that the mask leaves out are passed over. apart: 1, or streams_apart. ahead: asks for what
+/// follows in each stream. v counts vectors of channels. With pairs, 2 u and 2 u + 1 are simd::load_pair's
+/// where both are whole. only: some groups, the last of all with what is left after them.
+template <bool masked, class A, bool pairs = false, class T, class F, class Ahead = NoReadAhead>
 POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index begin, Index end,
-                               const unsigned char* mask, const F& f, Index apart = 1,
+                               const unsigned char* mask, const F& f, Index apart = 1, const Ahead& ahead = {},
                                const GroupRange* only = nullptr) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   const Index whole = channels / N;
   const auto rest = static_cast<int>(channels - whole * N);
   const Index step = apart * stride;
-  const auto positions = [&](auto count, Index s) __attribute__((always_inline)) {
+  const auto positions = [&](auto count, Index s, auto asks) __attribute__((always_inline)) {
     constexpr int K = count;
     const T* const p = row + s * stride;
     V group[K];
@@ -117,7 +113,10 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
       }
     }
     for (; v < whole; ++v) {
-      unroll<K>([&](auto k) __attribute__((always_inline)) { group[k] = simd::load<A>(p + k * step + v * N); });
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        if constexpr (asks) ahead.template fetch_vector<N * sizeof(T)>(p + k * step + v * N, v);
+        group[k] = simd::load<A>(p + k * step + v * N);
+      });
       f(v, group, s, EveryLane{});
     }
     if (rest == 0) return;
@@ -137,15 +136,19 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
   for (Index g = range.begin; g < range.end; ++g) {
     const Index s = begin + (g >> turns) * pitch + (g & turns) * 4 * apart;
     if (counts(s) && counts(s + apart) && counts(s + 2 * apart) && counts(s + 3 * apart)) {
-      positions(std::integral_constant<int, 4>{}, s);
+      if (ahead.asks())
+        positions(std::integral_constant<int, 4>{}, s, std::bool_constant<Ahead::may_ask>{});
+      else
+        positions(std::integral_constant<int, 4>{}, s, std::false_type{});
       continue;
     }
     for (Index i = 0; i < 4; ++i)
-      if (const Index at = s + i * apart; counts(at)) positions(std::integral_constant<int, 1>{}, at);
+      if (const Index at = s + i * apart; counts(at))
+        positions(std::integral_constant<int, 1>{}, at, std::false_type{});
   }
   if (range.end < groups) return;
   for (Index s = begin + 4 * groups; s < end; ++s)
-    if (counts(s)) positions(std::integral_constant<int, 1>{}, s);
+    if (counts(s)) positions(std::integral_constant<int, 1>{}, s, std::false_type{});
 }
 
 /// The vectors of a short plane.

@@ -16,6 +16,7 @@ struct AverageFold {
   using Accumulator = A;
   using PositionLane = I;
   static constexpr bool is_light = true;
+  static constexpr Effort effort = Effort::sums;
   static constexpr bool any_order = true;
   static constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;

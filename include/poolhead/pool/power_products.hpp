@@ -62,6 +62,7 @@ POOLHEAD_INLINE simd::Doubles<N> small_root(const simd::Doubles<N>& x, int expon
 template <int exponent, bool tiny, class Kind, class Exact, class I, int N = simd::lanes<float>>
 struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
   static constexpr bool by_series = exponent == 0;
+  static constexpr Effort effort = by_series ? Effort::computes : Effort::sums;
   // Its power is the smallest normal number: below, products take many times as long on some machines, and add
   // nothing to the sum of an ordinary plane.
   static constexpr float smallest = exponent == 1   ? 0.0F

@@ -1,0 +1,98 @@
+// How far ahead memory is asked for what will be read. The processor does so by itself, but not across pages;
+// and the more is computed for each line of a cache, the fewer of them it has on their way.
+#pragma once
+
+#include "poolhead/core/lanes.hpp"
+
+#include <cstdint>
+
+namespace poolhead::inline POOLHEAD_ISA {
+namespace detail {
+
+/// What a second-level cache holds of a map, what all caches do while others want them, too, and what the
+/// last-level one does.
+inline constexpr Index small_map_bytes = 1 << 20;
+inline constexpr Index near_map_bytes = 8 << 20;
+inline constexpr Index cached_map_bytes = 16 << 20;
+
+template <class X>
+Index bytes_of(const X& x) {
+  return x.size() * static_cast<Index>(sizeof(typename X::Scalar));
+}
+
+/// Asks for what lies some bytes behind what is read, if that is worth an instruction for each line.
+class ReadAhead {
+ public:
+  static constexpr bool may_ask = true;
+
+  explicit ReadAhead(Index distance = 0) : distance_(static_cast<std::uintptr_t>(distance)) {}
+
+  bool asks() const { return distance_ != 0; }
+  /// p: the first of `bytes` that are read now. What is asked for may lie behind the end of the map.
+  template <std::size_t bytes>
+  POOLHEAD_INLINE void fetch(const void* p) const {
+    if (distance_ == 0) return;
+    unroll<static_cast<int>((bytes + line - 1) / line)>([&](auto i) __attribute__((always_inline)) {
+      fetch_line(p, i * line);
+    });
+  }
+
+  /// p: a row's v-th vector, of so many bytes.
+  template <std::size_t bytes>
+  POOLHEAD_INLINE void fetch_vector(const void* p, Index v) const {
+    if (bytes >= line || v % static_cast<Index>(line / bytes) == 0) fetch<bytes>(p);
+  }
+  /// Elements p[0] .. p[size - 1].
+  template <class T>
+  POOLHEAD_INLINE void fetch(const T* p, Index size) const {
+    if (distance_ == 0) return;
+    for (Index i = 0; i < size; i += static_cast<Index>(line / sizeof(T))) fetch_line(p + i, 0);
+  }
+
+ private:
+  static constexpr std::uintptr_t line = 64;
+  POOLHEAD_INLINE void fetch_line(const void* p, std::uintptr_t offset) const {
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + distance_ + offset));
+  }
+
+  std::uintptr_t distance_;
+};
+
+/// Does not ask, and costs nothing.
+struct NoReadAhead {
+  static constexpr bool may_ask = false;
+  static constexpr bool asks() { return false; }
+};
+
+/// What a reduction computes for each vector that it reads: sums, or comparisons of values and places, too, or
+/// functions. The first keeps up with the streams in which memory gives rows of NHWC, the last with no cache.
+enum class Effort { sums, compares, computes };
+
+template <class R>
+constexpr Effort effort_of() {
+  if constexpr (requires { R::effort; })
+    return R::effort;
+  else
+    return Effort::computes;
+}
+
+/// For planes of NCHW, one after the other. (Elements of 16 bits take longer to compute than to read.)
+template <class R, class X>
+ReadAhead ahead_of_planes(const X& x, bool are_short) {
+  constexpr bool keeps_up = effort_of<R>() != Effort::computes;
+  const Index bytes = bytes_of(x);
+  if (sizeof(typename X::Scalar) < sizeof(float) || bytes <= small_map_bytes) return ReadAhead();
+  if (are_short) return ReadAhead(keeps_up && bytes > near_map_bytes ? 12288 : 0);
+  return ReadAhead(bytes > near_map_bytes ? 16384 : keeps_up ? 2048 : 0);
+}
+/// For the rows of NHWC, in so many streams.
+template <class R, class X>
+auto ahead_of_rows(const X& x, Index streams) {
+  if constexpr (effort_of<R>() == Effort::sums || sizeof(typename X::Scalar) < sizeof(float))
+    return NoReadAhead{};
+  else
+    return ReadAhead(bytes_of(x) > near_map_bytes ? 16384 / streams : 0);
+}
+
+}  // namespace detail
+}  // namespace poolhead::inline POOLHEAD_ISA
