@@ -1,7 +1,8 @@
 // One pass for several heads. A pool binds itself to its arguments and hands back a head; there are three
 // kinds.
-//   forward:  a reduction (core/reduce.hpp); a block head: reduce_block(x, n, c, end) for a block of channels;
-//             whole: run(x, device), over the whole map
+//   forward:  a reduction (core/reduce.hpp); a block head: reduce_block(x, n, c, end) for a block of channels,
+//             or with a fifth argument, whether a reduction has just read them; whole: run(x, device), over the
+//             whole map
 //   backward: a gradient (core/spread.hpp); a row gradient (there, too); whole: run(x, dx, adds, device),
 //             where adds says whether to add to dx or to overwrite it
 // Reductions walk together; block heads then find the block of planes in the cache (NCHW; rows of NHWC are
@@ -101,8 +102,13 @@ void run_forward(const X& x, const H& head, const D& device) {
               } else if constexpr (any_reduction) {
                 reduce(FusedReduction<R...>::make(reduction...), x, n, c, last);
               }
-              std::apply([&](const auto&... blocks_of) { (blocks_of.reduce_block(x, n, c, last), ...); },
-                         block_heads);
+              const auto reduce_block = [&](const auto& block) {
+                if constexpr (requires { block.reduce_block(x, n, c, last, any_reduction); })
+                  block.reduce_block(x, n, c, last, any_reduction);
+                else
+                  block.reduce_block(x, n, c, last);
+              };
+              std::apply([&](const auto&... block) { (reduce_block(block), ...); }, block_heads);
             }
           });
         },

@@ -10,7 +10,7 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// Reduces every bin of a block of channels.
+/// Reduces every bin of a block of channels. is_cached: whether another head has just read it.
 template <class X, class Y, class I>
 struct BinHead {
   static constexpr bool has_blocks = true;
@@ -24,7 +24,8 @@ struct BinHead {
   Rows<Index> argmax;  // without data where nobody asks
   Index channels;      // of x
 
-  [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end) const {
+  [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end, bool is_cached = false) const {
+    const bool is_far = !is_cached && bytes_of(x) > near_map_bytes;
     const Bands bands(*this);
     std::optional<GridEdges> over_bands;
     if (bands.count > 0) over_bands.emplace(grids.over_bands(bands.edges, bands.count));
@@ -45,14 +46,18 @@ struct BinHead {
       const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors) : turned;
       const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
       const Index step = (taken + N - 1) / N * N;
+      if (in_planes && is_far && bands.count == 0 && x.positions() <= most_fetched_positions)
+        fetch_whole(x.sample(n) + c * x.positions(), taken * x.positions());
       const auto feed = [&](auto& fold) {
-        if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands), step);
+        if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands, is_far), step);
         for (Index h = 0; h < height; h += rows) {
           const GridEdges::Range now{h, std::min(h + rows, height)};
           const Index first = h * width;
           if constexpr (reads_in_place) {
             if (in_place) {
-              fold.add(x.sample(n) + first * x.channels() + c, x.channels(), now);
+              const auto* const from = x.sample(n) + first * x.channels() + c;
+              if (is_far && !whole && taken == x.channels()) fetch_whole(from, now.size() * width * taken);
+              fold.add(from, x.channels(), now);
               continue;
             }
           }
@@ -80,6 +85,7 @@ struct BinHead {
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
   static constexpr Index tile_elements = 8192;
   static constexpr Index most_vectors = 64;
+  static constexpr Index most_fetched_positions = 2048;  // longer planes are streams by themselves
   static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
 
   /// NCHW: where rows that the same bins cover are added up before what is left of a plane is turned, these
@@ -96,22 +102,30 @@ struct BinHead {
     }
   };
 
+  /// What is folded piece by piece leaves memory waiting: it is asked for as a whole, if a near cache holds it.
+  /// (Inlined, as a call of a function that does nothing else may be left out.)
+  POOLHEAD_INLINE static void fetch_whole(const T* from, Index size) {
+    constexpr Index most_bytes = 1 << 19;
+    if (size * static_cast<Index>(sizeof(T)) <= most_bytes) ReadAhead(4096).fetch(from, size);
+  }
   /// Whether the plane is so small that floats are summed as such.
   bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
 
   /// tile (bands, width, vectors): of channels c .. c + taken - 1 the sums down the bands.
-  A* add_up_bands(const X& x, Index n, Index c, Index taken, const Bands& bands) const {
+  A* add_up_bands(const X& x, Index n, Index c, Index taken, const Bands& bands, bool is_far) const {
     struct Tile;
     const Index width = x.width();
     const Index size = bands.count * width;
     const Index step = (taken + N - 1) / N * N;
     A* const tile = workspace<Tile, A>(size * step + N * size);
     A* const planes = tile + size * step;
+    const ReadAhead ahead(is_far ? 16384 : 0);
     for (Index q = 0; q < taken; q += N) {
       const auto count = static_cast<int>(std::min<Index>(N, taken - q));
       const T* plane = x.sample(n) + (c + q) * x.positions();
       A* to = planes;
       for (int i = 0; i < count; ++i, plane += x.positions()) {
+        ahead.fetch(plane, x.positions());
         for (Index b = 0; b < bands.count; ++b, to += width) {
           const T* const first = plane + bands.edges[b] * width;
           const T* const last = plane + bands.edges[b + 1] * width;
