@@ -110,8 +110,9 @@ inline constexpr bool has_cycles =
 
 /// Channels c .. end - 1 of sample n, NHWC. All channels are folded, so that a channel's elements are in the
 /// same order whatever others are asked for.
-template <class R, class X>
-[[gnu::noinline]] void reduce_cycles(const R& reduction, const X& x, Index n, Index c, Index end) {
+template <class R, class X, class Ahead>
+[[gnu::noinline]] void reduce_cycles(const R& reduction, const X& x, Index n, Index c, Index end,
+                                     const Ahead& ahead) {
   using A = typename R::Accumulator;
   using I = typename R::PositionLane;
   using State = typename R::State;
@@ -134,6 +135,7 @@ template <class R, class X>
         simd::Vec<A, N> group[K];
         if constexpr (whole)
           unroll<K>([&](auto k) __attribute__((always_inline)) {
+            ahead.template fetch<N * sizeof(typename X::Scalar)>(from + e + k * lanes.cycle * N);
             group[k] = simd::load<A>(from + e + k * lanes.cycle * N);
           });
         else

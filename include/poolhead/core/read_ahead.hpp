@@ -62,10 +62,12 @@ class ReadAhead {
 struct NoReadAhead {
   static constexpr bool may_ask = false;
   static constexpr bool asks() { return false; }
+  template <std::size_t bytes>
+  POOLHEAD_INLINE void fetch(const void*) const {}
 };
 
 /// What a reduction computes for each vector that it reads: sums, or comparisons of values and places, too, or
-/// functions. The first keeps up with the streams in which memory gives rows of NHWC, the last with no cache.
+/// functions, which take longer than a cache does.
 enum class Effort { sums, compares, computes };
 
 template <class R>
@@ -85,13 +87,21 @@ ReadAhead ahead_of_planes(const X& x, bool are_short) {
   if (are_short) return ReadAhead(keeps_up && bytes > near_map_bytes ? 12288 : 0);
   return ReadAhead(bytes > near_map_bytes ? 16384 : keeps_up ? 2048 : 0);
 }
-/// For the rows of NHWC, in so many streams.
+/// The vectors of a row of NHWC.
+template <class A, class X>
+Index row_vectors(const X& x) {
+  return (x.channels() + simd::lanes<A> - 1) / simd::lanes<A>;
+}
+
+/// For the rows of NHWC, in so many streams. (Streams of more than a vector at a time keep up with sums.)
 template <class R, class X>
 auto ahead_of_rows(const X& x, Index streams) {
-  if constexpr (effort_of<R>() == Effort::sums || sizeof(typename X::Scalar) < sizeof(float))
+  if constexpr (sizeof(typename X::Scalar) < sizeof(float)) {
     return NoReadAhead{};
-  else
-    return ReadAhead(bytes_of(x) > near_map_bytes ? 16384 / streams : 0);
+  } else {
+    const bool keeps_up = effort_of<R>() == Effort::sums && row_vectors<typename R::Accumulator>(x) > 1;
+    return ReadAhead(bytes_of(x) > near_map_bytes && !keeps_up ? 16384 / streams : 0);
+  }
 }
 
 }  // namespace detail

@@ -177,7 +177,7 @@ template <class R, class X>
   const auto count = [&](Index v) { return static_cast<int>(std::min<Index>(N, channels - v * N)); };
   State* const states = workspace<R, State>(vectors);
   Short* const own = workspace<R, Short>(vectors);
-  const Index apart = streams_apart(x.positions());
+  const Index apart = streams_apart(x.positions(), row_vectors<A>(x));
   const Index groups = row_groups(x.positions(), apart);
   const auto ahead = ahead_of_rows<R>(x, streams_of(x.positions(), apart));
   const Index parts = std::max<Index>((groups + most_groups - 1) / most_groups, 1);
@@ -207,7 +207,7 @@ template <class R, class X>
   using State = typename R::State;
   constexpr int N = simd::lanes<A>;
   if constexpr (may_have_channel_blocks<R, X>) {
-    if (R::has_channel_blocks(x, (x.channels() + N - 1) / N)) c = reduce_blocks(reduction, x, n, c, end);
+    if (R::has_channel_blocks(x, row_vectors<A>(x))) c = reduce_blocks(reduction, x, n, c, end);
     if (c == end) return;
   }
   if constexpr (most_short_positions<R> != 0 && !is_masked<X>) return reduce_parts(reduction, x, n, c, end);
@@ -218,7 +218,7 @@ template <class R, class X>
   for (Index v = 0; v < vectors; ++v)
     states[v] = reduction.identity(ChannelLanes<A, I>{count(v)}, n, c + v * N);
   const Index last = x.positions();
-  const Index apart = any_order<R> ? streams_apart(last) : 1;
+  const Index apart = any_order<R> ? streams_apart(last, row_vectors<A>(x)) : 1;
   const auto ahead = ahead_of_rows<R>(x, streams_of(last, apart));
   const auto walk = [&](Index from, Index to, const auto& f) __attribute__((always_inline)) {
     walk_rows<is_masked<X>, A, has_row_pairs<R, X>>(x.sample(n) + c, channels, x.channels(), from, to,
@@ -277,7 +277,10 @@ void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
     reduce_planes<false>(reduction, x, n, c, end);
   } else {
     if constexpr (has_cycles<R, X>) {
-      if (ChannelCycle<typename R::Accumulator>::pays(x.shape())) return reduce_cycles(reduction, x, n, c, end);
+      if (ChannelCycle<typename R::Accumulator>::pays(x.shape())) {
+        if (bytes_of(x) > near_map_bytes) return reduce_cycles(reduction, x, n, c, end, ReadAhead(16384));
+        return reduce_cycles(reduction, x, n, c, end, NoReadAhead{});
+      }
     }
     reduce_channels(reduction, x, n, c, end);
   }

@@ -61,11 +61,12 @@ POOLHEAD_INLINE void walk_plane(const T* plane, Index size, const simd::FirstLan
     last(std::integral_constant<int, 4>{});
 }
 
-/// How far apart the streams are in which so many positions of NHWC are read, in any order: memory answers
-/// several faster than one. 1: one stream. Eight are one position closer than they need to be, as whole pages
-/// would often lie between them, which meet in the same few lines of a cache.
-inline Index streams_apart(Index positions) {
-  return positions >= 1024 ? positions / 8 - 1 : std::max<Index>(positions / 4, 1);
+/// How far apart the streams are in which so many positions of NHWC, of so many vectors each, are read, in any
+/// order: memory answers several faster than one, and eight faster than four where each gives more than a
+/// vector at a time. 1: one stream. Eight are one position closer than they need to be, as whole pages would
+/// often lie between them, which meet in the same few lines of a cache.
+inline Index streams_apart(Index positions, Index vectors) {
+  return positions >= 1024 && vectors > 1 ? positions / 8 - 1 : std::max<Index>(positions / 4, 1);
 }
 
 /// Of eight streams, four and four take turns.
