@@ -191,3 +191,11 @@ TEMPLATE_PRODUCT_TEST_CASE("exponentials of planes of any size beside each other
       REQUIRE(neighbour_difference(ph::LogSumExpPool<T>(T(2)), x) == "");
     }
 }
+
+TEMPLATE_PRODUCT_TEST_CASE("exponentials of maps beyond the caches are those of their samples",
+                           "[pool][oracle]", (Nchw, Nhwc), (float, Eigen::bfloat16)) {
+  using T = typename TestType::Scalar;
+  REQUIRE(far_difference<TestType>(ph::SoftPool{}) == "");
+  REQUIRE(far_difference<TestType>(ph::LogSumExpPool<T>(T(2))) == "");
+  REQUIRE(far_difference<TestType>(ph::AverageMaxPool{}) == "");
+}

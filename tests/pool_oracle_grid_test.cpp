@@ -208,3 +208,9 @@ POOL_TEST("bins at any alignment, within their bounds", "[pool][oracle]") {
             "");
   }
 }
+
+TEMPLATE_PRODUCT_TEST_CASE("bins of maps beyond the caches are those of their samples", "[pool][oracle]",
+                           (Nchw, Nhwc), (float, Eigen::bfloat16)) {
+  for (const auto mode : {Pyramid::average, Pyramid::max})
+    REQUIRE(far_difference<TestType>(Pyramid({1, 2, 4}, mode)) == "");
+}

@@ -294,3 +294,8 @@ TEMPLATE_PRODUCT_TEST_CASE("powers of planes of any size beside each other", "[p
         REQUIRE(neighbour_difference(ph::GlobalLpPool(p), between) == "");
       }
 }
+
+TEMPLATE_PRODUCT_TEST_CASE("powers of maps beyond the caches are those of their samples", "[pool][oracle]",
+                           (Nchw, Nhwc), (float, Eigen::bfloat16)) {
+  for (const double p : {1.0, 2.5, 3.0}) REQUIRE(far_difference<TestType>(ph::GlobalLpPool(p)) == "");
+}

@@ -227,6 +227,31 @@ void sweep(Check check) {
   check(Extents{2, 2, 1, 2051});
 }
 
+/// Whether the last sample of maps that no near cache holds has the bits that it has alone.
+template <class Type, class Pool>
+std::string far_difference(const Pool& pool) {
+  using T = typename Type::Scalar;
+  for (const Extents& e : {Extents{13, 64, 56, 56}, Extents{13, 256, 28, 28}, Extents{48, 1024, 7, 7},
+                           Extents{40, 3, 150, 150}, Extents{17, 16, 200, 200}}) {
+    // Elements of 16 bits are read otherwise from twice as many bytes on.
+    const Index samples = e.n * static_cast<Index>(sizeof(float) / sizeof(T)) * (sizeof(T) == 2 ? 2 : 1);
+    const Map<Type> far({samples, e.c, e.h, e.w}, [&](Index n, Index c, Index s) {
+      return n + 1 == samples ? noise(31)(0, c, s) : static_cast<double>(n % 7);
+    });
+    const Map<Type> alone({1, e.c, e.h, e.w}, noise(31));
+    const RowTensor<T> y = pool(far.view());
+    const RowTensor<T> expected = pool(alone.view());
+    const auto* const last = y.data() + (samples - 1) * y.dimension(1);
+    if (!same_bits(std::vector<T>(last, last + y.dimension(1)),
+                   std::vector<T>(expected.data(), expected.data() + expected.size()))) {
+      std::ostringstream out;
+      out << e << ": the last sample differs from what it is alone";
+      return out.str();
+    }
+  }
+  return {};
+}
+
 /// Planes of numbers of one size each, in turn: ordinary, denormal, far from either, none, beside a NaN or an
 /// infinity.
 template <class T>

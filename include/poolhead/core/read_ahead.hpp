@@ -78,15 +78,25 @@ constexpr Effort effort_of() {
     return Effort::computes;
 }
 
-/// For planes of NCHW, one after the other. (Elements of 16 bits take longer to compute than to read.)
+template <class X>
+inline constexpr bool is_narrow = sizeof(typename X::Scalar) < sizeof(float);
+
+/// Whether caches are slower to give x than it takes to compute with it. (Elements of 16 bits are converted
+/// first.)
+template <class X>
+bool is_far(const X& x) {
+  return bytes_of(x) > (is_narrow<X> ? cached_map_bytes : near_map_bytes);
+}
+
+/// For planes of NCHW, one after the other.
 template <class R, class X>
 ReadAhead ahead_of_planes(const X& x, bool are_short) {
   constexpr bool keeps_up = effort_of<R>() != Effort::computes;
-  const Index bytes = bytes_of(x);
-  if (sizeof(typename X::Scalar) < sizeof(float) || bytes <= small_map_bytes) return ReadAhead();
-  if (are_short) return ReadAhead(keeps_up && bytes > near_map_bytes ? 12288 : 0);
-  return ReadAhead(bytes > near_map_bytes ? 16384 : keeps_up ? 2048 : 0);
+  if (are_short) return ReadAhead(keeps_up && is_far(x) ? 12288 : 0);
+  if (is_far(x)) return ReadAhead(16384);
+  return ReadAhead(keeps_up && !is_narrow<X> && bytes_of(x) > small_map_bytes ? 2048 : 0);
 }
+
 /// The vectors of a row of NHWC.
 template <class A, class X>
 Index row_vectors(const X& x) {
@@ -96,11 +106,12 @@ Index row_vectors(const X& x) {
 /// For the rows of NHWC, in so many streams. (Streams of more than a vector at a time keep up with sums.)
 template <class R, class X>
 auto ahead_of_rows(const X& x, Index streams) {
-  if constexpr (sizeof(typename X::Scalar) < sizeof(float)) {
+  constexpr bool are_sums = effort_of<R>() == Effort::sums;
+  if constexpr (are_sums && is_narrow<X>) {
     return NoReadAhead{};
   } else {
-    const bool keeps_up = effort_of<R>() == Effort::sums && row_vectors<typename R::Accumulator>(x) > 1;
-    return ReadAhead(bytes_of(x) > near_map_bytes && !keeps_up ? 16384 / streams : 0);
+    const bool keeps_up = are_sums && row_vectors<typename R::Accumulator>(x) > 1;
+    return ReadAhead(is_far(x) && !keeps_up ? 16384 / streams : 0);
   }
 }
 

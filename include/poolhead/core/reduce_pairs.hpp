@@ -28,11 +28,11 @@ struct LastPairLanes {
   }
 };
 
-/// Folds a plane of `size` elements, at least 2 N, NCHW. number: of pairs, where that is not 0. The last pair
-/// reaches back into the one before.
+/// Folds a plane of `size` elements, at least 2 N, NCHW. number: of pairs, where that is not 0; ahead asks for
+/// what follows where it is. The last pair reaches back into the one before.
 template <int number, class R, class State, class T, class A = typename R::Accumulator>
 POOLHEAD_INLINE void reduce_pairs(const R& reduction, State& state, const T* plane, Index size,
-                                  const LastPairLanes<T, A>& last) {
+                                  const LastPairLanes<T, A>& last, const ReadAhead& ahead = ReadAhead()) {
   constexpr int N = simd::lanes<A>;
   using V = simd::Vec<A, N>;
   const Positions<typename R::PositionLane, N> nowhere{};
@@ -59,7 +59,10 @@ POOLHEAD_INLINE void reduce_pairs(const R& reduction, State& state, const T* pla
       one(last_two, LastPair<A, 2>{last.lane});
   } else {
     Index s = 0;
-    for (; s + 4 * N < size; s += 4 * N) two(plane + s, plane + s + 2 * N, EveryLane{});
+    for (; s + 4 * N < size; s += 4 * N) {
+      ahead.fetch<4 * N * sizeof(T)>(plane + s);
+      two(plane + s, plane + s + 2 * N, EveryLane{});
+    }
     if (s + 2 * N < size)
       two(plane + s, last_two, LastPair<A, 4>{last.lane});
     else

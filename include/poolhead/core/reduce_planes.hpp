@@ -227,7 +227,7 @@ POOLHEAD_INLINE typename R::State reduce_long_planes(const R& reduction, const X
       const LastPairLanes<T, A> last_pair(positions);
       const LastPairLanes<T, A> whole_pair(2 * N);
       return fold([&](auto& state, const auto* plane, Index size, bool is_last) __attribute__((always_inline)) {
-        reduce_pairs<0>(reduction, state, plane, size, is_last ? last_pair : whole_pair);
+        reduce_pairs<0>(reduction, state, plane, size, is_last ? last_pair : whole_pair, ahead);
       });
     }
   }

@@ -107,6 +107,7 @@ POOLHEAD_INLINE void walk_rows(const T* row, Index channels, Index stride, Index
       for (; v + 2 <= whole; v += 2) {
         V other[K];
         unroll<K>([&](auto k) __attribute__((always_inline)) {
+          if constexpr (asks) ahead.template fetch<2 * N * sizeof(T)>(p + k * step + v * N);
           simd::load_pair<A>(p + k * step + v * N, group[k], other[k]);
         });
         f(v, group, s, EveryLane{});
