@@ -291,16 +291,6 @@ TEMPLATE_PRODUCT_TEST_CASE("maps beyond a second-level cache, and positions beyo
               })) == "");
 }
 
-TEMPLATE_PRODUCT_TEST_CASE("maxima of maps beyond the caches are those of their samples", "[pool][forward]",
-                           (Nchw, Nhwc), (float, Eigen::bfloat16)) {
-  REQUIRE(far_difference<TestType>(ph::GlobalMaxPool{}) == "");
-}
-
-TEMPLATE_TEST_CASE("averages of maps beyond the caches are those of their samples", "[pool][forward]",
-                   Nchw<float>, Nchw<Eigen::bfloat16>) {
-  REQUIRE(far_difference<TestType>(ph::GlobalAveragePool{}) == "");
-}
-
 TEMPLATE_PRODUCT_TEST_CASE("every NaN is one: signalling, negative, with any payload", "[pool][forward]",
                            (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
   using Scalar = typename TestType::Scalar;

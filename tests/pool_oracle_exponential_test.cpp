@@ -192,10 +192,14 @@ TEMPLATE_PRODUCT_TEST_CASE("exponentials of planes of any size beside each other
     }
 }
 
-TEMPLATE_PRODUCT_TEST_CASE("exponentials of maps beyond the caches are those of their samples",
+TEMPLATE_PRODUCT_TEST_CASE("exponentials and maxima of maps beyond the caches are those of their samples",
                            "[pool][oracle]", (Nchw, Nhwc), (float, Eigen::bfloat16)) {
   using T = typename TestType::Scalar;
   REQUIRE(far_difference<TestType>(ph::SoftPool{}) == "");
   REQUIRE(far_difference<TestType>(ph::LogSumExpPool<T>(T(2))) == "");
   REQUIRE(far_difference<TestType>(ph::AverageMaxPool{}) == "");
+  REQUIRE(far_difference<TestType>(ph::GlobalMaxPool{}) == "");
+  // Rows of NHWC add up in another order where no cache holds the map.
+  if constexpr (std::same_as<TestType, Nchw<T>>)
+    REQUIRE(far_difference<TestType>(ph::GlobalAveragePool{}) == "");
 }
