@@ -278,7 +278,7 @@ void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
   } else {
     if constexpr (has_cycles<R, X>) {
       if (ChannelCycle<typename R::Accumulator>::pays(x.shape())) {
-        if (is_far(x)) return reduce_cycles(reduction, x, n, c, end, ReadAhead(16384));
+        if (is_far(x)) return reduce_cycles(reduction, x, n, c, end, ReadAhead(far_ahead));
         return reduce_cycles(reduction, x, n, c, end, NoReadAhead{});
       }
     }

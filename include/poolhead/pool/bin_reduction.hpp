@@ -25,7 +25,7 @@ struct BinHead {
   Index channels;      // of x
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end, bool is_cached = false) const {
-    const bool is_far = !is_cached && bytes_of(x) > near_map_bytes;
+    const bool fetches = !is_cached && bytes_of(x) > near_map_bytes;
     const Bands bands(*this);
     std::optional<GridEdges> over_bands;
     if (bands.count > 0) over_bands.emplace(grids.over_bands(bands.edges, bands.count));
@@ -46,17 +46,17 @@ struct BinHead {
       const Index together = in_place ? std::clamp<Index>(2048 / bins, 1, most_vectors) : turned;
       const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
       const Index step = (taken + N - 1) / N * N;
-      if (in_planes && is_far && bands.count == 0 && x.positions() <= most_fetched_positions)
+      if (in_planes && fetches && bands.count == 0 && x.positions() <= most_fetched_positions)
         fetch_whole(x.sample(n) + c * x.positions(), taken * x.positions());
       const auto feed = [&](auto& fold) {
-        if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands, is_far), step);
+        if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands, fetches), step);
         for (Index h = 0; h < height; h += rows) {
           const GridEdges::Range now{h, std::min(h + rows, height)};
           const Index first = h * width;
           if constexpr (reads_in_place) {
             if (in_place) {
               const auto* const from = x.sample(n) + first * x.channels() + c;
-              if (is_far && !whole && taken == x.channels()) fetch_whole(from, now.size() * width * taken);
+              if (fetches && !whole && taken == x.channels()) fetch_whole(from, now.size() * width * taken);
               fold.add(from, x.channels(), now);
               continue;
             }
@@ -112,14 +112,14 @@ struct BinHead {
   bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }
 
   /// tile (bands, width, vectors): of channels c .. c + taken - 1 the sums down the bands.
-  A* add_up_bands(const X& x, Index n, Index c, Index taken, const Bands& bands, bool is_far) const {
+  A* add_up_bands(const X& x, Index n, Index c, Index taken, const Bands& bands, bool fetches) const {
     struct Tile;
     const Index width = x.width();
     const Index size = bands.count * width;
     const Index step = (taken + N - 1) / N * N;
     A* const tile = workspace<Tile, A>(size * step + N * size);
     A* const planes = tile + size * step;
-    const ReadAhead ahead(is_far ? 16384 : 0);
+    const ReadAhead ahead(fetches ? far_ahead : 0);
     for (Index q = 0; q < taken; q += N) {
       const auto count = static_cast<int>(std::min<Index>(N, taken - q));
       const T* plane = x.sample(n) + (c + q) * x.positions();
