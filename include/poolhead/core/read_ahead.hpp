@@ -68,6 +68,8 @@ struct NoReadAhead {
   static constexpr bool asks() { return false; }
   template <std::size_t bytes>
   POOLHEAD_INLINE void fetch(const void*) const {}
+  template <std::size_t bytes>
+  POOLHEAD_INLINE void fetch_vector(const void*, Index) const {}
 };
 
 /// What a reduction computes for each vector that it reads: sums, or comparisons of values and places, too, or
