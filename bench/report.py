@@ -231,7 +231,8 @@ def markdown(results):
         *[f"- WRONG: {'/'.join(map(str, case.key))}: {case.error}" for case in wrong],
         f"## Bars: {met} met, {missed} missed", "",
         "Each cell: the case furthest from the bar, then how many of the cases hold it. 'of' gives the figure that",
-        "holds where it is twice the bar's, because what a thread reads fits its second-level cache.", "",
+        "holds where it is twice the bar's, because what a thread reads fits its second-level cache. bench/missed.md",
+        "says what holds up those that are missed.", "",
         *table, "",
     ]
     if cost:

@@ -48,13 +48,13 @@
 // time, their states in registers, it says
 //     static bool has_channel_blocks(const X& x, Index vectors);
 //     static constexpr int most_block_vectors = 6;     // or 8
+//     using BlockElement = Accumulator;                // what the vectors hold
 //     template <int> using BlockState = State;         // of a block of so many vectors; another than State has
 //     template <int> static State block_identity();    // accumulate and finish of its own
 //     template <int> static constexpr int block_positions = 4;    // that many at a time
-// and is given LaterPositions then. With
-//     using BlockElement = std::int16_t;               // the bits of an element
-// the vectors are of those, as are positions, of which there are no more than that has numbers for, and the
-// last of a row may hold fewer channels.
+// and is given LaterPositions then. Where a BlockElement is the bits of an element, std::int16_t, positions are
+// of that type, too, of which there are no more than it has numbers for, and the last vector of a row may hold
+// fewer channels.
 //
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
 // lanes of N planes are merged together, in log2 N rounds that halve their number, until a lane is a channel

@@ -14,25 +14,12 @@ inline constexpr bool may_have_channel_blocks = !is_masked<X> && requires(const 
   R::has_channel_blocks(x, Index{});
 };
 
-/// What the vectors of R's blocks hold.
-template <class R>
-struct BlockElementOf {
-  using Type = typename R::Accumulator;
-};
-template <class R>
-requires requires { typename R::BlockElement; }
-struct BlockElementOf<R> {
-  using Type = typename R::BlockElement;
-};
-template <class R>
-using BlockElement = typename BlockElementOf<R>::Type;
-
 /// B vectors of channels of sample n, the first of them c, NHWC; the last holds `count`, an integral constant
 /// where it is whole.
 template <int B, class R, class X, class Count>
 POOLHEAD_INLINE void reduce_block(const R& reduction, const X& x, Index n, Index c, const Count& count) {
   using A = typename R::Accumulator;
-  using E = BlockElement<R>;
+  using E = typename R::BlockElement;
   constexpr bool are_bits = !std::same_as<E, A>;
   using I = std::conditional_t<are_bits, E, typename R::PositionLane>;
   constexpr int N = simd::lanes<E>;
@@ -71,7 +58,7 @@ POOLHEAD_INLINE void reduce_block(const R& reduction, const X& x, Index n, Index
 /// Vectors of channels from c on, of sample n, NHWC; returns the first channel that is left.
 template <class R, class X>
 Index reduce_blocks(const R& reduction, const X& x, Index n, Index c, Index end) {
-  constexpr int N = simd::lanes<BlockElement<R>>;
+  constexpr int N = simd::lanes<typename R::BlockElement>;
   const auto blocks = [&](auto vectors) __attribute__((always_inline)) {
     for (; c + vectors * N <= end; c += vectors * N)
       reduce_block<vectors>(reduction, x, n, c, std::integral_constant<int, N>{});
@@ -81,7 +68,7 @@ Index reduce_blocks(const R& reduction, const X& x, Index n, Index c, Index end)
   blocks(std::integral_constant<int, 4>{});
   blocks(std::integral_constant<int, 2>{});
   blocks(std::integral_constant<int, 1>{});
-  if constexpr (!std::same_as<BlockElement<R>, typename R::Accumulator>) {
+  if constexpr (!std::same_as<typename R::BlockElement, typename R::Accumulator>) {
     if (c < end) reduce_block<1>(reduction, x, n, c, static_cast<int>(end - c));
     c = end;
   }

@@ -98,6 +98,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
   }
 
   static constexpr int most_block_vectors = 6;
+  using BlockElement = A;
   template <int>
   using BlockState = State;
   template <int>
