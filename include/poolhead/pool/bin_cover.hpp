@@ -122,8 +122,8 @@ template <bool adds, class A, class To>
     for (Index j = 0; j < columns; ++j)
       if (cells.spans()[j].begin <= c && c < cells.spans()[j].end) covering[first[c + 1]++] = j * length;
   }
-  A* const row =
-      workspace<Row, A>((columns + 1) * length);  // of a row of cells, the sums down its columns of bins
+  // Of a row of cells, the sums down its columns of bins, and what each cell's positions get.
+  A* const row = workspace<Row, A>((columns + cells.columns()) * length);
   A* const sums = row + columns * length;
 
   for (Index r = 0; r < cells.rows(); ++r) {
@@ -140,32 +140,31 @@ template <bool adds, class A, class To>
       to += step;
       from += grids[k].bins() * length;
     }
-    for (Index c = 0; c < cells.columns(); ++c) {
-      const auto offset = [&](Index i) { return covering[first[c] + i]; };
-      const Index count = first[c + 1] - first[c];
-      const Range across = cells.column(c);
-      To* const corner = tile + ((own.begin - rows.begin) * grids.width() + across.begin) * stride;
-      const auto put = [](To * at, const V& sum) __attribute__((always_inline)) {
-        if constexpr (adds)
-          simd::store(at, simd::load<A>(at) + sum);
-        else
-          simd::store(at, sum);
-      };
-      if (own.size() == 1 && across.size() == 1) {
-        add_up(
-            row, offset, count,
-            length, [&](Index e, const V& sum) __attribute__((always_inline)) { put(corner + e, sum); });
-        continue;
-      }
+    const auto put = [](To * at, const V& sum) __attribute__((always_inline)) {
+      if constexpr (adds)
+        simd::store(at, simd::load<A>(at) + sum);
+      else
+        simd::store(at, sum);
+    };
+    const auto add_up_cell = [&](Index c, const auto& sink) __attribute__((always_inline)) {
       add_up(
-          row, offset, count,
-          length, [&](Index e, const V& sum) __attribute__((always_inline)) { simd::store(sums + e, sum); });
-      for (Index h = 0; h < own.size(); ++h) {
-        To* at = corner + h * grids.width() * stride;
-        for (Index w = 0; w < across.size(); ++w, at += stride)
-          for (Index e = 0; e < length; e += N) put(at + e, simd::load<A>(sums + e));
-      }
+          row, [&](Index i) { return covering[first[c] + i]; }, first[c + 1] - first[c], length, sink);
+    };
+    To* at = tile + (own.begin - rows.begin) * grids.width() * stride;
+    if (own.size() == 1 && cells.columns() == grids.width()) {
+      for (Index c = 0; c < cells.columns(); ++c, at += stride)
+        add_up_cell(c, [&](Index e, const V& sum) __attribute__((always_inline)) { put(at + e, sum); });
+      continue;
     }
+    for (Index c = 0; c < cells.columns(); ++c)
+      add_up_cell(c, [&](Index e, const V& sum) __attribute__((always_inline)) {
+        simd::store(sums + c * length + e, sum);
+      });
+    // Row by row: memory is written in order.
+    for (Index h = 0; h < own.size(); ++h)
+      for (Index c = 0; c < cells.columns(); ++c)
+        for (Index w = 0; w < cells.column(c).size(); ++w, at += stride)
+          for (Index e = 0; e < length; e += N) put(at + e, simd::load<A>(sums + c * length + e));
   }
 }
 
