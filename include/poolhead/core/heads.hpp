@@ -90,7 +90,7 @@ void run_forward(const X& x, const H& head, const D& device) {
             blocks = plane_blocks<Accumulator<T>>(x.shape());
           else if constexpr (!planes)
             blocks = channel_blocks<N>(x.shape(), (std::size_t{64} + ... + sizeof(typename R::State)),
-                                       most_kept_bytes(bytes, 24576), 0, bytes, device);
+                                       most_kept_bytes(bytes, 20480), 0, bytes, device);
           const Index items = x.batch() * blocks.count;
           parallel_for(device, items, bytes / static_cast<double>(items), [&](Index begin, Index end) {
             for (Index item = begin; item < end; ++item) {

@@ -46,17 +46,19 @@ class ReadAhead {
   POOLHEAD_INLINE void fetch_vector(const void* p, Index v) const {
     if (bytes >= line || v % static_cast<Index>(line / bytes) == 0) fetch<bytes>(p);
   }
-  /// Elements p[0] .. p[size - 1].
-  template <class T>
+  /// Elements p[0] .. p[size - 1]. `level`: of the cache they go to.
+  template <int level = 1, class T>
   POOLHEAD_INLINE void fetch(const T* p, Index size) const {
     if (distance_ == 0) return;
-    for (Index i = 0; i < size; i += static_cast<Index>(line / sizeof(T))) fetch_line(p + i, 0);
+    for (Index i = 0; i < size; i += static_cast<Index>(line / sizeof(T))) fetch_line<level>(p + i, 0);
   }
 
  private:
   static constexpr std::uintptr_t line = 64;
+  template <int level = 1>
   POOLHEAD_INLINE void fetch_line(const void* p, std::uintptr_t offset) const {
-    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + distance_ + offset));
+    __builtin_prefetch(reinterpret_cast<const void*>(reinterpret_cast<std::uintptr_t>(p) + distance_ + offset),
+                       0, 4 - level);
   }
 
   std::uintptr_t distance_;
@@ -101,7 +103,7 @@ ReadAhead ahead_of_planes(const X& x, bool are_short) {
   // Of short ones, a vector of planes is asked for at once, after one has been read.
   if (are_short) return ReadAhead(keeps_up && is_far(x) ? far_ahead - 4096 : 0);
   if (is_far(x)) return ReadAhead(far_ahead);
-  return ReadAhead(keeps_up && !is_narrow<X> && bytes_of(x) > small_map_bytes ? 2048 : 0);
+  return ReadAhead(keeps_up && !is_narrow<X> && bytes_of(x) > small_map_bytes ? 512 : 0);
 }
 
 /// The vectors of a row of NHWC.

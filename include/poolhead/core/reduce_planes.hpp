@@ -4,6 +4,7 @@
 #include "poolhead/core/mask.hpp"
 #include "poolhead/core/merge_lanes.hpp"
 #include "poolhead/core/reduce_pairs.hpp"
+#include "poolhead/core/simd_turn.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -117,6 +118,61 @@ bool are_short_planes(const X& x) {
   constexpr Index N = reduction_lanes<R>;
   if constexpr (!is_light<R> || is_masked<X>) return false;
   return x.positions() <= most_short_vectors * N && (!has_plane_pairs<R, X> || x.positions() >= 2 * N);
+}
+
+/// Whether planes are so tiny that lanes are better planes than positions: to merge the lanes of each takes
+/// longer than to turn them.
+template <class R, class X>
+bool are_tiny_planes(const X& x) {
+  using A = typename R::Accumulator;
+  if constexpr (is_masked<X>) return false;
+  constexpr Index N = reduction_lanes<R>;
+  constexpr Index least = simd::turned_lanes<A>;
+  constexpr Effort effort = effort_of<R>();
+  constexpr Index functions = is_narrow<X> ? N : 3 * N / 4;
+  constexpr Index most = effort == Effort::compares ? 2 * N : effort == Effort::computes ? functions : least;
+  return x.positions() >= least && x.positions() <= most;
+}
+
+/// The states of planes c .. c + count - 1 (count <= N) of sample n, NCHW, which are tiny.
+template <class R, class X>
+POOLHEAD_INLINE typename R::State reduce_tiny_planes(const R& reduction, const X& x, Index n, Index c,
+                                                     int count) {
+  using A = typename R::Accumulator;
+  using I = typename R::PositionLane;
+  using T = std::remove_const_t<typename X::Scalar>;
+  constexpr int N = simd::lanes<A>;
+  constexpr int L = simd::turned_lanes<A>;
+  const Index positions = x.positions();
+  const T* const planes = x.sample(n) + c * positions;
+  auto state = reduction.identity(ChannelLanes<A, I>{count}, n, c);
+  const auto fold = [&](const auto& plane) __attribute__((always_inline)) {
+    const auto turn = [&](Index s, simd::Vec<A, N>(&columns)[L]) __attribute__((always_inline)) {
+      simd::load_turned<A, T>(
+          [&](int q) __attribute__((always_inline)) { return plane(q) + s; }, columns);
+    };
+    const auto add = [&](const auto& columns, Index s) __attribute__((always_inline)) {
+      const LaterPositions<I, N> at{{simd::splat<I, N>(static_cast<I>(s)), 1}};
+      reduction.accumulate(state, columns, at, EveryLane{});
+    };
+    simd::Vec<A, N> columns[L];
+    Index s = 0;
+    for (; s + L <= positions; s += L) {
+      turn(s, columns);
+      add(columns, s);
+    }
+    if (s == positions) return;
+    turn(positions - L, columns);  // some of them once more
+    for (Index k = L - (positions - s); k < L; ++k, ++s) {
+      const simd::Vec<A, N> one[1] = {columns[k]};
+      add(one, s);
+    }
+  };
+  if (count == N)
+    fold([&](int q) __attribute__((always_inline)) { return planes + q * positions; });
+  else
+    fold([&](int q) __attribute__((always_inline)) { return planes + std::min(q, count - 1) * positions; });
+  return state;
 }
 
 /// The state whose lanes are planes, of those of the lanes of N planes.

@@ -47,7 +47,7 @@ struct BinHead {
       const Index taken = std::min(together * N, in_place ? (end - c) / N * N : end - c);
       const Index step = (taken + N - 1) / N * N;
       if (in_planes && fetches && bands.count == 0 && x.positions() <= most_fetched_positions)
-        fetch_whole(x.sample(n) + c * x.positions(), taken * x.positions());
+        fetch_whole<1>(x.sample(n) + c * x.positions(), taken * x.positions());
       const auto feed = [&](auto& fold) {
         if (bands.count > 0) return fold.add_plane(add_up_bands(x, n, c, taken, bands, fetches), step);
         for (Index h = 0; h < height; h += rows) {
@@ -56,7 +56,7 @@ struct BinHead {
           if constexpr (reads_in_place) {
             if (in_place) {
               const auto* const from = x.sample(n) + first * x.channels() + c;
-              if (fetches && !whole && taken == x.channels()) fetch_whole(from, now.size() * width * taken);
+              if (fetches && !whole && taken == x.channels()) fetch_whole<2>(from, now.size() * width * taken);
               fold.add(from, x.channels(), now);
               continue;
             }
@@ -103,10 +103,12 @@ struct BinHead {
   };
 
   /// What is folded piece by piece leaves memory waiting: it is asked for as a whole, if a near cache holds it.
-  /// (Inlined, as a call of a function that does nothing else may be left out.)
+  /// Rows of NHWC go to the second level's: they come faster than the first would take them. (Inlined, as a
+  /// call of a function that does nothing else may be left out.)
+  template <int level>
   POOLHEAD_INLINE static void fetch_whole(const T* from, Index size) {
     constexpr Index most_bytes = 1 << 19;
-    if (size * static_cast<Index>(sizeof(T)) <= most_bytes) ReadAhead(4096).fetch(from, size);
+    if (size * static_cast<Index>(sizeof(T)) <= most_bytes) ReadAhead(4096).fetch<level>(from, size);
   }
   /// Whether the plane is so small that floats are summed as such.
   bool is_short() const { return grids.height() <= 16 && grids.width() <= 16; }

@@ -106,7 +106,7 @@ struct AverageReduction : AverageFold<Accumulator<typename X::Scalar>, I, false>
     return State::zero();
   }
   template <int>
-  static constexpr int block_positions = 2;
+  static constexpr int block_positions = 4;
   /// Rows of a few vectors, which are read as they lie in memory, of maps that a cache holds.
   static bool has_channel_blocks(const X& x, Index vectors) {
     // Short states read pairs of vectors, which is worth their memory from so many on.

@@ -89,7 +89,7 @@ struct MaxReduction {
   static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
   static constexpr bool asked = !std::same_as<Argmax, NoArgmax>;
   static constexpr bool has_position = asked && (!in_planes || sizeof(T) > 2);
-  static constexpr Effort effort = has_position ? Effort::compares : Effort::sums;
+  static constexpr Effort effort = asked ? Effort::compares : Effort::sums;
   static constexpr A lowest = -std::numeric_limits<A>::infinity();
   using V = simd::Vec<A, N>;
   using Position = simd::Vec<I, N>;
