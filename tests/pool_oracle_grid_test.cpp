@@ -103,6 +103,16 @@ TEMPLATE_PRODUCT_TEST_CASE("bins of planes too large to turn, and of more grids 
   REQUIRE(adaptive_difference(3, 33, x) == "");
 }
 
+TEMPLATE_PRODUCT_TEST_CASE("bins that cover many rows alike", "[pool][oracle]", (Nchw, Nhwc),
+                           (float, double, Eigen::bfloat16)) {
+  for (const Index w : {8, 15, 16, 17, 31, 33, 40})
+    for (const Index c : {1, 15, 16, 17, 150}) {
+      const Map<TestType> x({2, c, 11, w}, noise(24));
+      REQUIRE(pyramid_difference({1, 2}, x) == "");
+      REQUIRE(misaligned_difference(Pyramid({1, 2}), pyramid_oracle({1, 2}, false), x, 3, 16) == "");
+    }
+}
+
 TEST_CASE("bins are PyTorch's", "[pool][oracle]") {
   // 5 into 3: [0,2) [1,4) [3,5). 2 into 4: [0,1) [0,1) [1,2) [1,2).
   const Map<Nchw<float>> five({1, 1, 1, 5}, [](Index, Index, Index s) { return std::ldexp(1.0, int(s)); });

@@ -31,6 +31,8 @@
 //     bool puts_planes() const;       // of a channel; or whether planes are written at once:
 //     template <class A>
 //     void put_planes(A* planes, Index n, Index c, Index channels) const;
+//     template <class A>              // writes planes of NCHW by some of their rows, or says that it does not
+//     bool put_bands(A* planes, Index n, Index c, Index channels) const;
 //   };
 #pragma once
 
@@ -219,6 +221,7 @@ struct Spread {
       T* const planes = dx + (n * x.channels() + c) * size;
       const auto& alone = std::get<0>(row_gradients);
       if (alone.puts_planes()) return alone.put_planes(planes, n, c, end - c);
+      if (alone.put_bands(planes, n, c, end - c)) return;
       if (turned > 0) {
         const A* const tile = fill_rows(x.width(), turned, n, c, end - c, 0, x.height());
         for (Index q = 0; q < end - c; q += N)

@@ -37,7 +37,36 @@ struct BinGradient {
   /// Wide registers look for maxima at each of a few positions in less time than it takes to go to each
   /// maximum.
   bool scatters() const { return max && (simd::register_bytes < 64 || shape.positions() > few_positions); }
-  /// Writes planes of NCHW where they lie.
+  /// Writes planes of NCHW where they lie, of averages: rows that the same bins cover are copies of one, which
+  /// is all that is added up and turned. Where these would be too many it writes nothing, and says so.
+  template <class A>
+  bool put_bands(A* planes, Index n, Index c, Index channels) const {
+    constexpr Index N = simd::lanes<A>;
+    struct Tile;
+    const Index height = shape.height();
+    const Index width = shape.width();
+    Index edges[GridEdges::most_bands + 1];
+    const Index bands = max ? 0 : grids.bands(height, edges);
+    const Index size = bands * width;
+    if (bands == 0 || 2 * bands > height || width < N || size > most_band_elements) return false;
+    const GridEdges over_bands = grids.over_bands(edges, bands);
+    const Index most = std::clamp<Index>(most_band_elements / size, 1, 8) * N;
+    A* const tile = workspace<Tile, A>(2 * most * size);
+    A* const rows = tile + most * size;
+    for (Index q = 0; q < channels; q += most) {
+      const Index taken = std::min(most, channels - q);
+      const Index length = (taken + N - 1) / N * N;
+      spread_shares<false>(over_bands, shares<A>(n, c + q, taken), taken, tile, length, {0, bands});
+      for (Index v = 0; v < taken; v += N)
+        turn_back<N>(tile + v, length, size, static_cast<int>(std::min(N, taken - v)), rows + v * size, size);
+      for (Index i = 0; i < taken; ++i, planes += height * width)
+        for (Index b = 0; b < bands; ++b)
+          for (Index h = edges[b]; h < edges[b + 1]; ++h)
+            put_row(rows + i * size + b * width, width, h + 1 == height, planes + h * width);
+    }
+    return true;
+  }
+  /// Writes planes of NCHW where they lie, of maxima.
   template <class A>
   void put_planes(A* planes, Index n, Index c, Index channels) const {
     const Index size = shape.positions();
@@ -50,6 +79,21 @@ struct BinGradient {
   }
 
  private:
+  static constexpr Index most_band_elements = 2048;  // of a plane
+
+  /// Copies a row of a plane; what lies behind it is written later, unless it is the last one.
+  template <class A>
+  POOLHEAD_INLINE static void put_row(const A* from, Index width, bool is_last, A* to) {
+    constexpr Index N = simd::lanes<A>;
+    Index w = 0;
+    for (; w + N <= width; w += N) simd::store(to + w, simd::load<A>(from + w));
+    if (w == width) return;
+    const auto rest = static_cast<int>(width - w);
+    if (is_last)
+      simd::store_first(to + w, simd::load_first<A>(from + w, rest), rest);
+    else
+      simd::store(to + w, simd::load_first<A>(from + w, rest));
+  }
   /// What put_rows does for maxima, at each position in turn: it takes the gradients of those bins that cover
   /// it and have their maximum there.
   template <bool adds, class To>
