@@ -37,7 +37,8 @@ POOLHEAD_INLINE void reduce_block(const R& reduction, const X& x, Index n, Index
   };
   const auto positions = [&](auto together, Index s) __attribute__((always_inline)) {
     constexpr int K = together;
-    const LaterPositions<I, N> at{{simd::splat<I, N>(static_cast<I>(s)), 1}};
+    // Once, and not from a general register for each vector that takes it.
+    const LaterPositions<I, N> at{{simd::in_register(simd::splat<I, N>(static_cast<I>(s))), 1}};
     unroll<B>([&](auto v) __attribute__((always_inline)) {
       simd::Vec<E, N> group[K];
       unroll<K>([&](auto k) __attribute__((always_inline)) { group[k] = load(row + k * stride + v * N); });
