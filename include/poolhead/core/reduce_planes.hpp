@@ -152,7 +152,7 @@ POOLHEAD_INLINE typename R::State reduce_tiny_planes(const R& reduction, const X
           [&](int q) __attribute__((always_inline)) { return plane(q) + s; }, columns);
     };
     const auto add = [&](const auto& columns, Index s) __attribute__((always_inline)) {
-      const LaterPositions<I, N> at{{simd::splat<I, N>(static_cast<I>(s)), 1}};
+      const LaterPositions<I, N> at{{simd::in_register(simd::splat<I, N>(static_cast<I>(s))), 1}};
       reduction.accumulate(state, columns, at, EveryLane{});
     };
     simd::Vec<A, N> columns[L];

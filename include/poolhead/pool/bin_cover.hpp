@@ -44,16 +44,17 @@ class CoveringBins {
       for (Index j = 0; j < grids[k].columns; ++j) cover(columns_ + k * grids.width(), grids.columns(k, j), j);
     }
   }
-  /// How many bins cover position (h, w), and which, of all grids, in their order: they are written to `bins`.
-  Index find(Index h, Index w, Index* bins) const {
+  /// How many bins cover position (h, w), and which, in their order: they are written to `bins`. Of all grids,
+  /// or of those that no finer one makes up.
+  Index find(Index h, Index w, bool all_grids, Index* bins) const {
     Index count = 0;
     Index first = 0;
-    for (Index k = 0; k < grids_.count(); ++k) {
+    for (Index k = 0; k < grids_.count(); first += grids_[k].bins(), ++k) {
+      if (!all_grids && grids_.finer(k, true) != k) continue;
       const Range down = rows_[k * grids_.height() + h];
       const Range across = columns_[k * grids_.width() + w];
       for (Index i = down.begin; i < down.end; ++i)
         for (Index j = across.begin; j < across.end; ++j) bins[count++] = first + i * grids_[k].columns + j;
-      first += grids_[k].bins();
     }
     return count;
   }
@@ -153,13 +154,14 @@ template <bool adds, class A, class To>
     To* at = tile + (own.begin - rows.begin) * grids.width() * stride;
     if (own.size() == 1 && cells.columns() == grids.width()) {
       for (Index c = 0; c < cells.columns(); ++c, at += stride)
-        add_up_cell(c, [&](Index e, const V& sum) __attribute__((always_inline)) { put(at + e, sum); });
+        add_up_cell(
+            c, [&](Index e, const V& sum) __attribute__((always_inline)) { put(at + e, sum); });
       continue;
     }
     for (Index c = 0; c < cells.columns(); ++c)
-      add_up_cell(c, [&](Index e, const V& sum) __attribute__((always_inline)) {
-        simd::store(sums + c * length + e, sum);
-      });
+      add_up_cell(
+          c, [&](Index e, const V& sum)
+                 __attribute__((always_inline)) { simd::store(sums + c * length + e, sum); });
     // Row by row: memory is written in order.
     for (Index h = 0; h < own.size(); ++h)
       for (Index c = 0; c < cells.columns(); ++c)

@@ -35,8 +35,11 @@ struct BinGradient {
   }
   bool puts_planes() const { return max; }
   /// Wide registers look for maxima at each of a few positions in less time than it takes to go to each
-  /// maximum.
-  bool scatters() const { return max && (simd::register_bytes < 64 || shape.positions() > few_positions); }
+  /// maximum; many channels share what it takes to know which bins cover a position.
+  bool scatters() const {
+    const Index most_searched = (shape.channels >= 256 ? 3 : 1) * few_positions;
+    return max && (simd::register_bytes < 64 || shape.positions() > most_searched);
+  }
   /// Writes planes of NCHW where they lie, of averages: rows that the same bins cover are copies of one, which
   /// is all that is added up and turned. Where these would be too many it writes nothing, and says so.
   template <class A>
@@ -109,11 +112,13 @@ struct BinGradient {
     for (Index q = 0; q < channels; q += step) {
       const Index taken = std::min(step, channels - q);
       const Index length = (taken + N - 1) / N * N;
-      const A* const own = peaks<A>(n, c + q, taken);
+      A* const own = peaks<A>(n, c + q, taken);
+      const bool all_grids = !hand_down(own, peak_pitch<A>(taken), length);
+      if (all_grids) peaks<A>(n, c + q, taken);  // once more
       To* to = tile + q;
       for (Index h = first; h < last; ++h) {
         for (Index w = 0; w < shape.width(); ++w, to += stride) {
-          const Index count = covering.find(h, w, found);
+          const Index count = covering.find(h, w, all_grids, found);
           const auto at = simd::splat<A, simd::lanes<A>>(static_cast<A>(h * shape.width() + w));
           add_up_at(
               at, own, peak_pitch<A>(taken), found, count,
@@ -219,7 +224,7 @@ struct BinGradient {
   /// The gradients of the bins, (bins, vectors), for channels c .. c + taken - 1, behind each vector the
   /// positions of the maxima, as numbers.
   template <class A>
-  const A* peaks(Index n, Index c, Index taken) const {
+  A* peaks(Index n, Index c, Index taken) const {
     constexpr int N = simd::lanes<A>;
     struct Peaks;
     const Index vectors = (taken + N - 1) / N;
@@ -241,6 +246,43 @@ struct BinGradient {
                     static_cast<int>(std::min<Index>(N, taken - v * N)), to + v * 2 * N, pitch);
     }
     return all;
+  }
+  /// The maximum of a bin that finer ones make up is that of one of them, which gets its gradient, too. Whether
+  /// all had one: a cache need not be what forward has left in it.
+  template <class A>
+  bool hand_down(A* peaks, Index pitch, Index length) const {
+    constexpr int N = simd::lanes<A>;
+    const auto every = simd::zero<simd::Mask<A, N>>() == simd::zero<simd::Mask<A, N>>();
+    auto missing = ~every;
+    for (Index steps = grids.count() - 1; steps > 0; --steps) {
+      for (Index k = 0; k < grids.count(); ++k) {
+        if (grids.compositions(k, true) != steps) continue;
+        const Index finer = grids.finer(k, true);
+        const Grid fine = grids[finer];
+        const Index down = fine.rows / grids[k].rows;
+        const Index across = fine.columns / grids[k].columns;
+        const A* from = peaks + grids.first_bin(k) * pitch;
+        for (Index b = 0; b < grids[k].bins(); ++b, from += pitch) {
+          const Index corner = b / grids[k].columns * down * fine.columns + b % grids[k].columns * across;
+          A* const to = peaks + (grids.first_bin(finer) + corner) * pitch;
+          for (Index e = 0; e < 2 * length; e += 2 * N) {
+            const auto gradient = simd::load<A>(from + e);
+            const auto place = simd::load<A>(from + e + N);
+            auto left = every;
+            for (Index d = 0; d < down; ++d)
+              for (Index a = 0; a < across; ++a) {
+                A* const own = to + (d * fine.columns + a) * pitch + e;
+                const auto sum = simd::load<A>(own);
+                const auto same = (simd::load<A>(own + N) == place) & left;
+                simd::store(own, simd::select(same, sum + gradient, sum));
+                left = left & ~same;
+              }
+            missing = missing | left;
+          }
+        }
+      }
+    }
+    return !simd::any(missing);
   }
   /// What each position of a bin gets, (bins, vectors), for channels c .. c + taken - 1.
   template <class A>
