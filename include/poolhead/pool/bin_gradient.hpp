@@ -16,6 +16,7 @@ struct BinGradient {
   FeatureShape shape;
   DY dy;
   Rows<const Index> argmax;
+  Index most_searched;  // positions
 
   template <bool adds, class To>
   void put_rows(To* tile, Index stride, Index n, Index c, Index channels, Index first, Index last) const {
@@ -35,11 +36,8 @@ struct BinGradient {
   }
   bool puts_planes() const { return max; }
   /// Wide registers look for maxima at each of a few positions in less time than it takes to go to each
-  /// maximum; many channels share what it takes to know which bins cover a position.
-  bool scatters() const {
-    const Index most_searched = (shape.channels >= 256 ? 3 : 1) * few_positions;
-    return max && (simd::register_bytes < 64 || shape.positions() > most_searched);
-  }
+  /// maximum.
+  bool scatters() const { return max && (simd::register_bytes < 64 || shape.positions() > most_searched); }
   /// Writes planes of NCHW where they lie, of averages: rows that the same bins cover are copies of one, which
   /// is all that is added up and turned. Where these would be too many it writes nothing, and says so.
   template <class A>

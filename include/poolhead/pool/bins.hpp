@@ -46,7 +46,11 @@ class BinPool : public PoolCalls<Derived> {
   }
   template <class I, class X, class Y, Scalar T>
   auto gradient(const X& x, const Y&, const Y& dy, const Cache<T>& cache, Derived*) const {
-    return detail::BinGradient<T, Y>{{grids(), x.shape()}, is_max(), x.shape(), dy, cache.rows()};
+    // Many channels share what it takes to know which bins cover a position.
+    const bool many = std::same_as<typename X::Layout, ChannelsLast> && x.channels() >= 256;
+    const Index most_searched = many ? 3 * few_positions : few_positions;
+    return detail::BinGradient<T, Y>{{grids(), x.shape()}, is_max(),     x.shape(), dy,
+                                     cache.rows(),         most_searched};
   }
 
  private:
