@@ -134,14 +134,14 @@ POOLHEAD_INLINE auto scan_turned(const R& reduction, const X& x, Index n, Index 
 // have a copy of its own.
 
 /// Of how many positions planes are.
-enum class Planes { tiny, brief, any };
+enum class PlaneSize { tiny, brief, any };
 
 /// Channels c .. end - 1 of sample n, NCHW.
-template <Planes planes, class R, class X>
+template <PlaneSize size, class R, class X>
 [[gnu::noinline]] void reduce_planes(const R& reduction, const X& x, Index n, Index c, Index end) {
   using A = typename R::Accumulator;
   constexpr Index N = reduction_lanes<R>;
-  [[maybe_unused]] const ReadAhead ahead = ahead_of_planes<R>(x, planes != Planes::any);
+  [[maybe_unused]] const ReadAhead ahead = ahead_of_planes<R>(x, size != PlaneSize::any);
   struct Tile;
   [[maybe_unused]] A* const tile = scans<R> ? workspace<Tile, A>(turned_positions<A> * N) : nullptr;
   // Some vectors of channels are finished together: none of them waits for another, and the next planes for
@@ -154,8 +154,8 @@ template <Planes planes, class R, class X>
     for (int v = 0; v < together && c < end; ++v, c += N) {
       if constexpr (scans<R>) {
         states[v] = scan_turned(reduction, x, n, c, count(c), tile);
-      } else if constexpr (planes != Planes::any) {
-        if constexpr (planes == Planes::tiny)
+      } else if constexpr (size != PlaneSize::any) {
+        if constexpr (size == PlaneSize::tiny)
           states[v] = reduce_tiny_planes(reduction, x, n, c, count(c));
         else
           states[v] = reduce_short_planes(reduction, x, n, c, count(c));
@@ -276,12 +276,12 @@ void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
   if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
     if constexpr (!is_masked<X> && !scans<R>) {
       if (x.positions() == 1) return reduce_single(reduction, x, n, c, end);
-      if (are_tiny_planes<R>(x)) return reduce_planes<Planes::tiny>(reduction, x, n, c, end);
+      if (are_tiny_planes<R>(x)) return reduce_planes<PlaneSize::tiny>(reduction, x, n, c, end);
     }
     if constexpr (is_light<R> && !is_masked<X>) {
-      if (are_short_planes<R>(x)) return reduce_planes<Planes::brief>(reduction, x, n, c, end);
+      if (are_short_planes<R>(x)) return reduce_planes<PlaneSize::brief>(reduction, x, n, c, end);
     }
-    reduce_planes<Planes::any>(reduction, x, n, c, end);
+    reduce_planes<PlaneSize::any>(reduction, x, n, c, end);
   } else {
     if constexpr (has_cycles<R, X>) {
       if (ChannelCycle<typename R::Accumulator>::pays(x.shape())) {
