@@ -103,6 +103,8 @@ ReadAhead ahead_of_planes(const X& x, bool are_short) {
   // Of short ones, a vector of planes is asked for at once, after one has been read.
   if (are_short) return ReadAhead(keeps_up && is_far(x) ? far_ahead - 4096 : 0);
   if (is_far(x)) return ReadAhead(far_ahead);
+  // Half a KB reaches across the end of a page. 2 KB are 10 to 15 % faster on a Zen 5 and as much slower on a
+  // Zen 4.
   return ReadAhead(keeps_up && !is_narrow<X> && bytes_of(x) > small_map_bytes ? 512 : 0);
 }
 
