@@ -58,8 +58,8 @@
 //
 // Otherwise, in NHWC a lane is a channel throughout; in NCHW a lane is every N-th position of one plane; the
 // lanes of N planes are merged together, in log2 N rounds that halve their number, until a lane is a channel
-// again. Tiny planes are turned, and their lanes are channels, too, which get LaterPositions. Which thread runs,
-// and where a block ends, never changes the order in which a channel's elements are folded.
+// again. Tiny planes are turned, and their lanes are channels, too, which get LaterPositions. Which thread
+// runs, and where a block ends, never changes the order in which a channel's elements are folded.
 #pragma once
 
 #include "poolhead/core/buffer.hpp"
