@@ -1,8 +1,8 @@
 // AttentionPool against the oracle: every size, both weightings, scores of any size.
 #include <poolhead/pool/attention.hpp>
 
+#include "support/accuracy.hpp"
 #include "support/catch.hpp"
-#include "support/pool_check.hpp"
 
 namespace ph = poolhead;
 using namespace ph::test;
@@ -203,4 +203,14 @@ TEST_CASE("attention starts at Xavier's values of its seed, biases at 0", "[pool
   const ph::AttentionPool<float> same(64, 16, ph::AttentionPool<float>::sigmoid, 3), other(64, 16);
   CHECK(same_bits(parameters_of<float>(same), parameters_of<float>(pool)));
   CHECK_FALSE(same_bits(parameters_of<float>(other), parameters_of<float>(pool)));
+}
+
+TEMPLATE_TEST_CASE("attention over a million positions", "[pool][accuracy]", Nchw<float>, Nhwc<float>) {
+  using Attention = ph::AttentionPool<float>;
+  for (const auto kind : {Attention::softmax, Attention::sigmoid}) {
+    const Attention pool(2, 2, kind, 1);
+    const Extents two{1, 2, 1000, 1000};
+    CHECK(plane_difference(pool, AttentionOracle(pool), Map<TestType>(two, noise(18, 0, 50)), 50) == "");
+    CHECK(plane_difference(pool, AttentionOracle(pool), Map<TestType>(two, noise(19, 1e4)), 1e4) == "");
+  }
 }

@@ -1,10 +1,13 @@
-// LogSumExpPool, SoftPool and AverageMaxPool against the oracle: every size, sharpness and extreme.
+// LogSumExpPool, SoftPool and AverageMaxPool against the oracle: every size, sharpness and extreme. Averages of
+// data that is hard to sum.
 #include <poolhead/pool/average_max.hpp>
+#include <poolhead/pool/global_average.hpp>
+#include <poolhead/pool/global_max.hpp>
 #include <poolhead/pool/log_sum_exp.hpp>
 #include <poolhead/pool/soft.hpp>
 
+#include "support/accuracy.hpp"
 #include "support/catch.hpp"
-#include "support/pool_check.hpp"
 
 namespace ph = poolhead;
 using namespace ph::test;
@@ -202,4 +205,68 @@ TEMPLATE_PRODUCT_TEST_CASE("exponentials and maxima of maps beyond the caches ar
   // Rows of NHWC add up in another order where no cache holds the map.
   if constexpr (std::same_as<TestType, Nchw<T>>)
     REQUIRE(far_difference<TestType>(ph::GlobalAveragePool{}) == "");
+}
+
+TEMPLATE_TEST_CASE("averages of a million positions", "[pool][accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>, Nchw<double>) {
+  using T = typename TestType::Scalar;
+  const auto check = [](auto generator) {
+    const Map<TestType> x(large, generator);
+    CHECK(plane_difference(ph::GlobalAveragePool{}, AverageOracle{}, x) == "");
+    CHECK(plane_difference(ph::AverageMaxPool{}, AverageMaxOracle{}, x) == "");
+    CHECK(plane_difference(ph::GlobalMaxPool{}, MaxOracle{}, x) == "");
+  };
+  check(noise(1));
+  check(noise(2, 1e4));
+  check(denormals<T>(3));
+  if (sizeof(T) > 2) check(wide_range(4));
+  // Masked, half of it.
+  const Map<TestType> x(large, noise(5, 1e4));
+  RowTensor<bool> mask(1, large.positions());
+  std::vector<Reference<T>> valid;
+  for (Index s = 0; s < mask.size(); ++s) {
+    mask(0, s) = hash(6, 0, 0, s) % 2 == 0;
+    if (mask(0, s)) valid.push_back(widen<Reference<T>>(x(0, 0, s)));
+  }
+  const RowTensor<T> y = ph::GlobalAveragePool{}(ph::masked(x.view(), mask));
+  const std::span<const Reference<T>> plane(valid);
+  CHECK(is_within(y(0, 0), AverageOracle::value(plane), AverageOracle::value_bound<T>(plane)));
+}
+
+TEMPLATE_TEST_CASE("an average is as good beside a plane that is not finite", "[pool][accuracy]", Nchw<float>,
+                   Nhwc<float>, Nchw<double>, Nhwc<double>) {
+  constexpr double nan = std::numeric_limits<double>::quiet_NaN();
+  for (const double value : {nan, std::numeric_limits<double>::infinity()})
+    for (const Extents& e : {Extents{1, 9, 100, 100}, {2, 9, 1, 50}}) {
+      const auto generator = [&](auto of) {
+        return [=](Index n, Index c, Index s) { return c == 3 && s == 7 ? value : of(n, c, s); };
+      };
+      CHECK(forward_difference(ph::GlobalAveragePool{}, AverageOracle{},
+                               Map<TestType>(e, generator(wide_range(7)))) == "");
+      CHECK(forward_difference(ph::GlobalAveragePool{}, AverageOracle{},
+                               Map<TestType>(e, generator(noise(8, 1e4)))) == "");
+      const RowTensor<typename TestType::Scalar> clean =
+          ph::GlobalAveragePool{}(Map<TestType>(e, noise(8, 1e4)).view());
+      const RowTensor<typename TestType::Scalar> beside =
+          ph::GlobalAveragePool{}(Map<TestType>(e, generator(noise(8, 1e4))).view());
+      for (Index c = 0; c < 9; ++c)
+        if (c != 3) CHECK(clean(0, c) == beside(0, c));
+    }
+}
+
+TEMPLATE_TEST_CASE("exponentials of a million positions", "[pool][accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>) {
+  using T = typename TestType::Scalar;
+  const auto check = [](auto generator, double scale) {
+    const Map<TestType> x(large, generator);
+    for (const double r : {0.0625, 2.0}) {
+      CAPTURE(r);
+      CHECK(plane_difference(ph::LogSumExpPool<T>(narrow<T>(r)), LogSumExpOracle(r), x, scale) == "");
+    }
+    CHECK(plane_difference(ph::SoftPool{}, SoftOracle{}, x, scale) == "");
+  };
+  check(noise(13), 1);
+  check(noise(14, 1e4), 1e4);
+  check(noise(15, 0, 50), 50);  // peaked
+  check(denormals<T>(16), 1);
 }

@@ -2,8 +2,8 @@
 #include <poolhead/pool/adaptive.hpp>
 #include <poolhead/pool/spatial_pyramid.hpp>
 
+#include "support/accuracy.hpp"
 #include "support/catch.hpp"
-#include "support/pool_check.hpp"
 
 namespace ph = poolhead;
 using namespace ph::test;
@@ -254,4 +254,18 @@ TEMPLATE_PRODUCT_TEST_CASE("bins of maps beyond the caches are those of their sa
                            (Nchw, Nhwc), (float, Eigen::bfloat16)) {
   for (const auto mode : {Pyramid::average, Pyramid::max})
     REQUIRE(far_difference<TestType>(Pyramid({1, 2, 4}, mode)) == "");
+}
+
+TEMPLATE_TEST_CASE("averages of bins of a million positions", "[pool][accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>, Nchw<double>) {
+  using T = typename TestType::Scalar;
+  const std::vector<Index> levels{2, 3};
+  const auto check = [&](auto generator) {
+    CHECK(forward_difference(Pyramid(levels), pyramid_oracle(levels, false), Map<TestType>(large, generator)) ==
+          "");
+  };
+  check(noise(1));
+  check(noise(2, 1e4));
+  check(denormals<T>(3));
+  if (sizeof(T) > 2) check(wide_range(4));
 }

@@ -2,8 +2,8 @@
 #include <poolhead/pool/generalized_mean.hpp>
 #include <poolhead/pool/global_lp.hpp>
 
+#include "support/accuracy.hpp"
 #include "support/catch.hpp"
-#include "support/pool_check.hpp"
 
 namespace ph = poolhead;
 using namespace ph::test;
@@ -298,4 +298,123 @@ TEMPLATE_PRODUCT_TEST_CASE("powers of planes of any size beside each other", "[p
 TEMPLATE_PRODUCT_TEST_CASE("powers of maps beyond the caches are those of their samples", "[pool][oracle]",
                            (Nchw, Nhwc), (float, Eigen::bfloat16)) {
   for (const double p : {1.0, 2.5, 3.0}) REQUIRE(far_difference<TestType>(ph::GlobalLpPool(p)) == "");
+}
+
+TEMPLATE_TEST_CASE("powers of a million positions", "[pool][accuracy]", Nchw<float>, Nhwc<float>,
+                   Nhwc<Eigen::bfloat16>) {
+  using T = typename TestType::Scalar;
+  const auto check = [](auto generator, double scale) {
+    const Map<TestType> x(large, generator);
+    for (const double p : {3.0, 3.5}) {
+      CAPTURE(p);
+      CHECK(plane_difference(ph::GlobalLpPool(p), LpOracle(p), x) == "");
+      CHECK(plane_difference(ph::GeneralizedMeanPool<T>(narrow<T>(p)), gem_oracle<T>(p), x, scale) == "");
+    }
+  };
+  check(noise(9), 1);
+  check(wide_range(11), 1e10);
+  const Map<TestType> tiny(large, denormals<T>(12));
+  CHECK(plane_difference(ph::GlobalLpPool(3.5), LpOracle(3.5), tiny) == "");
+}
+
+TEMPLATE_TEST_CASE("norms of tiny numbers keep their digits", "[pool][accuracy]", Nchw<float>, Nhwc<float>) {
+  constexpr double eps = std::numeric_limits<float>::epsilon();
+  for (const double p : {2.0, 3.0, 4.0})
+    for (const int exponent : {-30, -62, -90, -110, -126, -140}) {
+      CAPTURE(p, exponent);
+      // Neighbours of another magnitude, or of zeros, one by one and in pairs.
+      const Map<TestType> x({2, 9, 5, 7}, [&](Index n, Index c, Index s) {
+        const double scale = c % 5 == 0 ? 1.0 : c % 5 == 3 ? 0.0 : std::ldexp(1.0, exponent);
+        return scale * noise(21)(n, c, s);
+      });
+      const RowTensor<float> y = ph::GlobalLpPool(p)(x.view());
+      const auto expected = LpOracle(p).forward(planes_of(x));
+      for (Index n = 0; n < 2; ++n)
+        for (Index c = 0; c < 9; ++c) {
+          const double bound = 16 * eps * expected(n, c) + std::numeric_limits<float>::denorm_min();
+          REQUIRE(std::abs(widen<double>(y(n, c)) - expected(n, c)) <= bound);
+        }
+    }
+}
+
+namespace {
+
+/// Whether value is the reference to within `ulps` units of 2^-24 of it, or both are NaN.
+bool is_near(float value, double reference, double ulps) {
+  if (std::isnan(reference)) return std::isnan(value);
+  if (std::isinf(reference)) return widen<double>(value) == reference;
+  return std::abs(widen<double>(value) - reference) <=
+         ulps * 0x1p-24 * std::abs(reference) + widen<double>(std::numeric_limits<float>::min());
+}
+
+/// y, and dx where all of dy is 1 and no gradient of p is asked for.
+template <class Type>
+struct PowerRun {
+  RowTensor<float> y, dy;
+  Map<Type> dx;
+
+  template <class Pool>
+  PowerRun(const Pool& pool, const Map<Type>& x)
+      : y(x.extents.n, x.extents.c), dy(x.extents.n, x.extents.c), dx(x.extents) {
+    dy.setConstant(1.0F);
+    auto cache = pool.make_cache(x.view());
+    pool.forward(x.view(), y, cache);
+    pool.backward(x.view(), y, dy, dx.view(), cache, ph::no_gradient);
+  }
+};
+
+/// Each element for itself.
+template <class Type, class Pool, class Oracle>
+void check_powers(const Pool& pool, const Oracle& oracle, const Map<Type>& x, double p, double far) {
+  const Extents& e = x.extents;
+  const PowerRun<Type> run(pool, x);
+  const auto& [y, dy, dx] = run;
+  const auto planes = planes_of(x);
+  const auto expected = oracle.forward(planes);
+  const auto gradient = oracle.backward(planes, table_of(dy));
+  for (Index n = 0; n < e.n; ++n)
+    for (Index c = 0; c < e.c; ++c) {
+      REQUIRE(is_near(y(n, c), expected(n, c), 4.0));
+      for (Index s = 0; s < e.positions(); ++s)
+        REQUIRE(is_near(dx(n, c, s), gradient.plane(n, c)[static_cast<std::size_t>(s)], far * (4.0 + 3.0 * p)));
+    }
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("powers of any exponent, element by element", "[pool][accuracy]", Nchw<float>, Nhwc<float>) {
+  const auto check = [](const Extents& e, double p, double far, auto generator) {
+    CAPTURE(p, far, e.h);
+    const Map<TestType> x(e, generator);
+    const auto narrow_p = narrow<float>(p);
+    check_powers(ph::GeneralizedMeanPool<float>(narrow_p), gem_oracle<float>(widen<double>(narrow_p)), x, p,
+                 far);
+    if (p >= 1.0) check_powers(ph::GlobalLpPool(p), LpOracle(p), x, p, far);
+  };
+  const auto ordinary = [](Index n, Index c, Index s) {
+    const double size = 0.05 + std::abs(noise(31, 0, 4)(n, c, s));
+    return hash(32, n, c, s) % 3 == 0 ? 0.0 : hash(33, n, c, s) % 5 == 0 ? -size : size;
+  };
+  for (const double p : {0.75, 1.01, 1.5, 2.2, 2.7, 3.5, 5.0, 5.99, 6.01, 9.0, 12.0})
+    for (const Extents& e : {Extents{2, 19, 7, 7}, {1, 9, 40, 41}}) check(e, p, 1.0, ordinary);
+  // Beside planes, and in planes, of which some elements are out of the series' range.
+  for (const double odd : {1e30, 1e9, 1e-3, 1e-12, 1e-30, -1e-30, std::numeric_limits<double>::infinity(),
+                           std::numeric_limits<double>::quiet_NaN()})
+    for (const double p : {1.2, 2.7, 7.0}) {
+      CAPTURE(odd);
+      const Extents e{1, 19, 7, 7};
+      const auto mixed = [&](Index n, Index c, Index s) {
+        return c % 4 == 1 && s % 5 == 0 ? odd : c % 8 == 2 ? odd * ordinary(n, c, s) : ordinary(n, c, s);
+      };
+      check(e, p, 20.0, mixed);
+      // The other planes are what they are without these.
+      const ph::GeneralizedMeanPool<float> pool(narrow<float>(p));
+      const PowerRun<TestType> beside(pool, Map<TestType>(e, mixed));
+      const PowerRun<TestType> clean(pool, Map<TestType>(e, ordinary));
+      for (Index c = 0; c < e.c; ++c) {
+        if (c % 4 == 1 || c % 8 == 2) continue;
+        REQUIRE(beside.y(0, c) == clean.y(0, c));
+        for (Index s = 0; s < e.positions(); ++s) REQUIRE(beside.dx(0, c, s) == clean.dx(0, c, s));
+      }
+    }
 }
