@@ -107,6 +107,45 @@ TEMPLATE_PRODUCT_TEST_CASE("gradients of maps that leave a cache are right on an
   }
 }
 
+TEMPLATE_PRODUCT_TEST_CASE("lanes that could count the positions of vast planes give what others give",
+                           "[pool][backward]", (Nchw, Nhwc), (float, Eigen::bfloat16)) {
+  using Scalar = typename TestType::Scalar;
+  using Wide = std::int64_t;
+  const Eigen::DefaultDevice device;
+  for (const Extents& e :
+       {Extents{2, 19, 7, 5}, {1, 3, 1, 403}, {2, 33, 1, 1}, {1, 130, 2, 2}, {1, 5, 30, 41}}) {
+    CAPTURE(e);
+    const Map<TestType> x(e, with_nan(noise(36), [](Index c, Index s) { return c == 1 && s >= 7; }));
+    const auto input = ph::detail::as_input(x.view());
+    const auto check = [&](const auto& pool, const auto& oracle) {
+      const Index features = pool.features(e.c);
+      RowTensor<Scalar> y(e.n, features), expected(e.n, features);
+      const RowTensor<Scalar> dy = make_rows<Scalar>(e.n, features, noise(37));
+      auto expected_cache = pool.make_cache(input);
+      pool.forward(input, expected, expected_cache);
+      auto cache = pool.make_cache(input);
+      ph::detail::run_forward(input, pool.template training<Wide>(input, ph::detail::as_rows<Scalar>(y), cache),
+                              device);
+      for (Index i = 0; i < y.size(); ++i) {
+        const auto value = static_cast<double>(expected.data()[i]);
+        const auto wide = static_cast<double>(y.data()[i]);
+        REQUIRE((std::isnan(value) ? std::isnan(wide) : std::abs(wide - value) <= 2 * ulp<Scalar>(1.0)));
+      }
+      Map<TestType> dx(e);
+      using Pool = std::remove_cvref_t<decltype(pool)>;
+      ph::detail::run_backward<Wide>(input, dx.values.data(),
+                                     pool.template gradient<Wide>(input, ph::detail::as_rows<const Scalar>(y),
+                                                                  ph::detail::as_rows<const Scalar>(dy), cache,
+                                                                  static_cast<Pool*>(nullptr)),
+                                     device);
+      REQUIRE(gradient_difference(dx, oracle, x, dy) == "");
+    };
+    check(average, average_oracle);
+    check(maximum, max_oracle);
+    check(both, both_oracle);
+  }
+}
+
 TEMPLATE_PRODUCT_TEST_CASE("the maximum's gradient goes to the first of equals and to the first NaN",
                            "[pool][backward]", (Nchw, Nhwc), (float, double, Eigen::half, Eigen::bfloat16)) {
   for (Index c : {1, 7, 16, 21})

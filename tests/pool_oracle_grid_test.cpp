@@ -144,6 +144,37 @@ TEMPLATE_PRODUCT_TEST_CASE("gradients of maxima go where the cache says", "[pool
   }
 }
 
+TEST_CASE("maxima of bins are folded alike by lanes that could count the positions of vast planes",
+          "[pool][oracle]") {
+  const Index levels[] = {1, 2, 3, 4, 7};
+  constexpr Index N = ph::simd::lanes<float>;
+  for (const Extents& e : {Extents{1, 1, 7, 7}, {1, 1, 5, 19}, {1, 1, 23, 4}, {1, 1, 40, 33}}) {
+    CAPTURE(e);
+    const ph::detail::GridEdges grids({levels, 5, {}}, Map<Nchw<float>>(e).view().shape());
+    for (const Index vectors : {1, 2, 7, 16}) {
+      std::vector<float> x(static_cast<std::size_t>(e.positions() * vectors * N));
+      for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(hash(7, 0, 0, Index(i)) % 9);
+      const auto fold = [&]<class I>(I) {
+        ph::detail::BinFold<ph::detail::BinMaxima<float, I>, float, true> bins(grids, vectors);
+        bins.add(x.data(), vectors * N, {0, e.h});
+        const auto* const tops = bins.finish();
+        std::vector<double> found;
+        for (Index b = 0; b < grids.grids().bins(); ++b)
+          for (Index v = 0; v < vectors; ++v) {
+            float values[N];
+            I positions[N];
+            ph::simd::store(values, tops[b * bins.pitch() + v].value);
+            ph::simd::store_first(positions, tops[b * bins.pitch() + v].position, int{N});
+            found.insert(found.end(), values, values + N);
+            found.insert(found.end(), positions, positions + N);
+          }
+        return found;
+      };
+      REQUIRE(fold(std::int64_t{}) == fold(std::int32_t{}));
+    }
+  }
+}
+
 TEST_CASE("bins are PyTorch's", "[pool][oracle]") {
   // 5 into 3: [0,2) [1,4) [3,5). 2 into 4: [0,1) [0,1) [1,2) [1,2).
   const Map<Nchw<float>> five({1, 1, 1, 5}, [](Index, Index, Index s) { return std::ldexp(1.0, int(s)); });

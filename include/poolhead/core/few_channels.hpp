@@ -106,7 +106,7 @@ POOLHEAD_INLINE simd::Vec<T, N> joined_lanes(const simd::Vec<T, N>& a, const sim
 
 template <class R, class X>
 inline constexpr bool has_cycles =
-    any_order<R>&& std::same_as<typename X::Layout, ChannelsLast> && !is_masked<X>;
+    any_order<R>&& std::same_as<typename X::Layout, ChannelsLast> && !is_masked<X> && !is_vast<R>;
 
 /// Channels c .. end - 1 of sample n, NHWC. All channels are folded, so that a channel's elements are in the
 /// same order whatever others are asked for.

@@ -7,6 +7,29 @@
 
 namespace poolhead::inline POOLHEAD_ISA {
 
+namespace detail {
+
+/// Whether R, a reduction or a gradient, counts positions in lanes that are wider than its numbers': those of
+/// planes of 2^31 positions and more. No way that suits short planes or few channels is instantiated for them.
+template <class R>
+inline constexpr bool is_vast = false;
+template <class R>
+requires requires { typename R::PositionLane; }
+inline constexpr bool is_vast<R> = sizeof(typename R::PositionLane) > sizeof(typename R::Accumulator);
+
+/// f with the lane type of positions in planes of so many: as wide as the accumulator A wherever they allow it.
+/// (Padding may count some vectors beyond the end.)
+template <class A, class F>
+void with_position_lanes(Index positions, const F& f) {
+  using Narrow = simd::IntOf<A>;
+  if (positions < std::numeric_limits<Narrow>::max() - 1024)
+    f(Narrow{});
+  else
+    f(std::int64_t{});
+}
+
+}  // namespace detail
+
 /// Where K consecutive vectors stand in their planes: lane i of vector k is position first[i] + k * step.
 template <class I, int N>
 struct Positions {

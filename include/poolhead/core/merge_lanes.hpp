@@ -1,6 +1,7 @@
 // States of reductions whose lanes are merged until each stands for a plane.
 #pragma once
 
+#include "poolhead/core/lanes.hpp"
 #include "poolhead/core/simd_lanes.hpp"
 #include "poolhead/core/view.hpp"
 
@@ -23,8 +24,9 @@ using ShortState = typename ShortStateOf<R>::Type;
 template <class R>
 inline constexpr Index most_short_positions = 0;
 template <class R>
-requires requires { R::most_short_positions; }
-inline constexpr Index most_short_positions<R> = R::most_short_positions;
+requires(!is_vast<R> && requires {
+  R::most_short_positions;
+}) inline constexpr Index most_short_positions<R> = R::most_short_positions;
 
 /// The state of a short plane that has seen nothing.
 template <class R, class Lanes>

@@ -274,7 +274,7 @@ template <class R, class X>
 template <class R, class X>
 void reduce(const R& reduction, const X& x, Index n, Index c, Index end) {
   if constexpr (std::same_as<typename X::Layout, ChannelsFirst>) {
-    if constexpr (!is_masked<X> && !scans<R>) {
+    if constexpr (!is_masked<X> && !scans<R> && !is_vast<R>) {
       if (x.positions() == 1) return reduce_single(reduction, x, n, c, end);
       if (are_tiny_planes<R>(x)) return reduce_planes<PlaneSize::tiny>(reduction, x, n, c, end);
     }

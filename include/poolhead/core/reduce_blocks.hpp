@@ -10,7 +10,7 @@ namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
 template <class R, class X>
-inline constexpr bool may_have_channel_blocks = !is_masked<X> && requires(const X& x) {
+inline constexpr bool may_have_channel_blocks = !is_masked<X> && !is_vast<R> && requires(const X& x) {
   R::has_channel_blocks(x, Index{});
 };
 

@@ -72,7 +72,8 @@ POOLHEAD_INLINE void reduce_pairs(const R& reduction, State& state, const T* pla
 
 /// Whether R takes the rows of NHWC in pairs.
 template <class R, class X>
-inline constexpr bool has_row_pairs = any_order<R>&& std::same_as<typename X::Scalar, Eigen::bfloat16>;
+inline constexpr bool has_row_pairs =
+    any_order<R> && !is_vast<R> && std::same_as<typename X::Scalar, Eigen::bfloat16>;
 
 /// States of pairs of vectors of channels, the first `whole` of states, become those of channels in order.
 template <class State>

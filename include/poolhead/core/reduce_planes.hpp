@@ -13,7 +13,7 @@ template <class R>
 inline constexpr int reduction_lanes = simd::lanes<typename R::Accumulator>;
 
 template <class R>
-inline constexpr bool is_light = requires {
+inline constexpr bool is_light = !is_vast<R> && requires {
   requires R::is_light;
 };
 
@@ -110,7 +110,8 @@ POOLHEAD_INLINE void fold_planes(const X& x, Index n, Index c, int count, State 
 
 /// Whether R takes planes of NCHW in pairs of vectors.
 template <class R, class X>
-inline constexpr bool has_plane_pairs = any_order<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
+inline constexpr bool has_plane_pairs =
+    any_order<R> && !is_vast<R> && sizeof(typename X::Scalar) == 2 && !is_masked<X>;
 
 /// Whether planes are so short that they are unrolled.
 template <class R, class X>

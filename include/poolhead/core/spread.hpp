@@ -199,19 +199,29 @@ struct Spread {
   }
 
   /// Planes c .. end - 1, NCHW: at most turned_planes of them where there are row gradients. Short ones are
-  /// turned, so many positions at a time that they stay in the first-level cache, and turned back.
+  /// turned, so many positions at a time that they stay in the first-level cache, and turned back. Vast ones
+  /// are read, if they are, where they lie.
   template <class X, class DX>
   [[gnu::noinline]] void planes(const X& x, DX dx, Index n, Index c, Index end) const {
-    using T = typename X::Scalar;
-    constexpr bool writes = !std::same_as<DX, Nowhere>;
     const Index size = x.positions();
     if constexpr (is_flat<X, DX>) {
-      if (size == 1) return write_flat_rows(gradient, x, dx, n, c, end, 0, 1);
+      if constexpr (!is_vast<G>) {
+        if (size == 1) return write_flat_rows(gradient, x, dx, n, c, end, 0, 1);
+      }
       return write_flat_planes(gradient, x, dx, n, c, end);
     }
     if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
-      if (size >= least_long_plane<G>) return spread_long_planes<adds>(gradient, x, dx, n, c, end);
+      if (is_vast<G> || size >= least_long_plane<G>)
+        return spread_long_planes<adds>(gradient, x, dx, n, c, end);
     }
+    if constexpr (!is_vast<G> || !G::reads_x || by_rows || is_masked<X>) turned_or_by_rows(x, dx, n, c, end);
+  }
+  /// The same of planes that are turned, or get what row gradients give them.
+  template <class X, class DX>
+  POOLHEAD_INLINE void turned_or_by_rows(const X& x, DX dx, Index n, Index c, Index end) const {
+    using T = typename X::Scalar;
+    constexpr bool writes = !std::same_as<DX, Nowhere>;
+    const Index size = x.positions();
     const Index turned = by_rows ? turned_planes<A>(size) : 0;
     if constexpr (is_one<DX> && !is_alone<DX>) {
       if (std::get<0>(row_gradients).puts_planes() && size <= most_tile_elements)
@@ -269,7 +279,8 @@ struct Spread {
   /// Channels c .. end - 1 of sample n, NHWC.
   template <class X, class DX>
   [[gnu::noinline]] void channels(const X& x, DX dx, Index n, Index c, Index end) const {
-    if constexpr (G::reads_x && !G::has_sums && !by_rows && !is_masked<X> && !std::same_as<DX, Nowhere>) {
+    if constexpr (G::reads_x && !G::has_sums && !by_rows && !is_masked<X> && !std::same_as<DX, Nowhere> &&
+                  !is_vast<G>) {
       if (ChannelCycle<A>::pays_to_spread(x.shape())) return spread_cycles<adds>(gradient, x, dx, n);
     }
     const Index stride = x.channels();

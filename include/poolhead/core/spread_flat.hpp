@@ -226,16 +226,18 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
   T* const sample = dx + n * x.positions() * stride + c;
   T* const rows = sample + first * stride;
   const Index count = last - first;
-  if (x.positions() <= few_positions && channels >= L) {
-    const FlatBlock<G, T, Bit> flat(gradient, n, c, end);
-    for (Index s = 0; s < count; ++s) {
-      const auto at = simd::splat<Bit, L>(static_cast<Bit>(first + s));
-      T* const row = rows + s * stride;
-      Index k = 0;
-      for (; k + L <= channels; k += L) simd::store_bits(row + k, flat.row(k, at));
-      if (k < channels) simd::store_bits(row + channels - L, flat.row(channels - L, at));
+  if constexpr (!is_vast<G>) {
+    if (x.positions() <= few_positions && channels >= L) {
+      const FlatBlock<G, T, Bit> flat(gradient, n, c, end);
+      for (Index s = 0; s < count; ++s) {
+        const auto at = simd::splat<Bit, L>(static_cast<Bit>(first + s));
+        T* const row = rows + s * stride;
+        Index k = 0;
+        for (; k + L <= channels; k += L) simd::store_bits(row + k, flat.row(k, at));
+        if (k < channels) simd::store_bits(row + channels - L, flat.row(channels - L, at));
+      }
+      return;
     }
-    return;
   }
   const FlatBlock<G, T, Index> flat(gradient, n, c, end);
   if constexpr (is_zero_elsewhere<G>) {

@@ -75,7 +75,7 @@ class BinFold {
 
  private:
   static constexpr int N = simd::lanes<A>;
-  static constexpr int most = 8;
+  static constexpr int most = is_vast<Bins> ? 1 : 8;
   /// From so many vectors on, four of them are folded together. Wide sums of fewer are read faster from memory
   /// in two turns than in one piece.
   static constexpr Index least_wide = std::same_as<State, WideSum<A, N>> ? 8 : 4;
@@ -136,9 +136,11 @@ class BinFold {
     with_first(
         columns, [&](auto m) __attribute__((always_inline)) {
           Index v = 0;
-          if (vectors >= least_wide)
-            for (; v + 4 <= vectors; v += 4) fold_window<m, 4>(p + v * N, step, window, v, targets, notes);
-          for (; v + 2 <= vectors; v += 2) fold_window<m, 2>(p + v * N, step, window, v, targets, notes);
+          if constexpr (!is_vast<Bins>) {
+            if (vectors >= least_wide)
+              for (; v + 4 <= vectors; v += 4) fold_window<m, 4>(p + v * N, step, window, v, targets, notes);
+            for (; v + 2 <= vectors; v += 2) fold_window<m, 2>(p + v * N, step, window, v, targets, notes);
+          }
           for (; v < vectors; ++v) fold_window<m, 1>(p + v * N, step, window, v, targets, notes);
         });
   }

@@ -11,7 +11,7 @@ namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
 /// Reduces every bin of a block of channels. is_cached: whether another head has just read it.
-template <class X, class Y, class I>
+template <class X, class Y>
 struct BinHead {
   static constexpr bool has_blocks = true;
   using T = typename X::Scalar;
@@ -70,7 +70,7 @@ struct BinHead {
         }
       };
       if (max)
-        find_maxima(x, n, c, taken, feed);
+        with_position_lanes<A>(x.positions(), [&]<class I>(I) { find_maxima<I>(x, n, c, taken, feed); });
       else if (is_short() && !std::same_as<A, double>)
         find_means<ShortSums<A>>(edges, x, n, c, taken, feed);
       else if (x.positions() < 1024 && bands.count == 0)
@@ -121,6 +121,7 @@ struct BinHead {
     const Index step = (taken + N - 1) / N * N;
     A* const tile = workspace<Tile, A>(size * step + N * size);
     A* const planes = tile + size * step;
+    const ReadAhead ahead0(fetches ? 4096 : 0);
     const ReadAhead ahead(fetches ? far_ahead : 0);
     for (Index q = 0; q < taken; q += N) {
       const auto count = static_cast<int>(std::min<Index>(N, taken - q));
@@ -199,7 +200,8 @@ struct BinHead {
     }
   }
 
-  template <class Feed>
+  /// I: the lanes of positions.
+  template <class I, class Feed>
   void find_maxima(const X& x, Index n, Index c, Index taken, const Feed& feed) const {
     using Bins = BinMaxima<A, I>;
     using State = typename Bins::State;
@@ -209,7 +211,7 @@ struct BinHead {
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
-        put_nan(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
+        put_nan<I>(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
     put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), fold.pitch(), sizeof(State) / sizeof(A));
     if (argmax.data() != nullptr)
       put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), fold.pitch(),
@@ -217,7 +219,7 @@ struct BinHead {
   }
 
   /// Makes the first NaN of each bin that holds one its maximum.
-  template <class State>
+  template <class I, class State>
   [[gnu::cold, gnu::noinline]] void put_nan(const X& x, Index n, Index c, Index count, State* tops,
                                             Index pitch) const {
     for (Index k = 0; k < grids.count(); ++k) {
@@ -252,7 +254,7 @@ struct BinHead {
     for (Index k = 0; k < grids.count(); ++k)
       for (Index i = 0; i < grids[k].rows; ++i)
         for (Index j = 0; j < grids[k].columns; ++j, mean += step)
-          AverageReduction<X, NoArgmax, I>(x, {}, grids.window(k, i, j))
+          AverageReduction<X, NoArgmax, simd::IntOf<A>>(x, {}, grids.window(k, i, j))
               .rescale(mean, n, c, static_cast<int>(count));
   }
 

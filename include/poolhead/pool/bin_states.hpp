@@ -96,6 +96,8 @@ struct GroupSums {
 template <class A, class I>
 struct BinMaxima {
   static constexpr int N = simd::lanes<A>;
+  using Accumulator = A;
+  using PositionLane = I;
   using State = typename MaxFold<A, I>::State;
   using Note = simd::Vec<A, N>;
 

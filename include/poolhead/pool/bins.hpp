@@ -13,7 +13,6 @@ namespace detail {
 template <class Derived>
 class BinPool : public PoolCalls<Derived> {
  public:
-  static constexpr bool uses_positions = true;
   static constexpr bool takes_mask = false;
   template <Scalar T>
   struct Cache : ArgmaxCache {};  // argmax is empty where the bins are averaged
@@ -36,13 +35,13 @@ class BinPool : public PoolCalls<Derived> {
   void check_contents(const Cache<T>& cache) const {
     if (is_max()) check_bin_argmax(Derived::name, grids(), cache);
   }
-  template <class I, class X, class Y>
+  template <class, class X, class Y>
   auto inference(const X& x, const Y& y) const {
-    return bind<I>(x, y, Rows<Index>{});
+    return bind(x, y, Rows<Index>{});
   }
-  template <class I, class X, class Y, Scalar T>
+  template <class, class X, class Y, Scalar T>
   auto training(const X& x, const Y& y, Cache<T>& cache) const {
-    return bind<I>(x, y, is_max() ? cache.rows() : Rows<Index>{});
+    return bind(x, y, is_max() ? cache.rows() : Rows<Index>{});
   }
   template <class I, class X, class Y, Scalar T>
   auto gradient(const X& x, const Y&, const Y& dy, const Cache<T>& cache, Derived*) const {
@@ -57,10 +56,10 @@ class BinPool : public PoolCalls<Derived> {
   Grids grids() const { return static_cast<const Derived&>(*this).grids(); }
   bool is_max() const { return static_cast<const Derived&>(*this).is_max(); }
 
-  template <class I, class X, class Y>
+  template <class X, class Y>
   auto bind(const X& x, const Y& y, const Rows<Index>& argmax) const {
     static_assert(!is_masked<X>, "poolhead: pools of bins take no mask: a bin may have no valid position");
-    return BinHead<X, Y, I>{{grids(), x.shape()}, is_max(), y, argmax, x.channels()};
+    return BinHead<X, Y>{{grids(), x.shape()}, is_max(), y, argmax, x.channels()};
   }
 };
 

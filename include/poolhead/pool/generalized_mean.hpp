@@ -92,13 +92,13 @@ class GeneralizedMeanPool : public PoolCalls<GeneralizedMeanPool<T>>,
   void check_size(std::string_view call, const Cache<T>& cache) const {
     cache.detail::WideCache::check_size(name, call, 1, true);
   }
-  template <class I, class X>
+  template <class, class X>
   auto inference(const X& x, const Rows<T>& y) const {
-    return detail::power_head<I>(kind(), x, y, nullptr);
+    return detail::power_head(kind(), x, y, nullptr);
   }
-  template <class I, class X>
+  template <class, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::power_head<I>(kind(), x, y, cache.planes.data());
+    return detail::power_head(kind(), x, y, cache.planes.data());
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,

@@ -76,13 +76,13 @@ class GlobalLpPool : public PoolCalls<GlobalLpPool>, public StreamCalls<GlobalLp
   void check_size(std::string_view call, const Cache<T>& cache) const {
     cache.detail::WideCache::check_size(name, call, 1, false);
   }
-  template <class I, class X>
+  template <class, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
-    return detail::power_head<I>(kind<typename X::Scalar>(), x, y, nullptr);
+    return detail::power_head(kind<typename X::Scalar>(), x, y, nullptr);
   }
-  template <class I, class X, Scalar T>
+  template <class, class X, Scalar T>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return detail::power_head<I>(kind<T>(), x, y, cache.planes.data());
+    return detail::power_head(kind<T>(), x, y, cache.planes.data());
   }
   template <class I, class X, Scalar T>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,

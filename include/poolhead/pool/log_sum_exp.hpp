@@ -271,13 +271,13 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   void check_size(std::string_view call, const Cache<T>& cache) const {
     cache.detail::WideCache::check_size(name, call, 3, true);
   }
-  template <class I, class X>
+  template <class, class X>
   auto inference(const X& x, const Rows<T>& y) const {
-    return head<I>(x, y, nullptr);
+    return head(x, y, nullptr);
   }
-  template <class I, class X>
+  template <class, class X>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return head<I>(x, y, cache.planes.data());
+    return head(x, y, cache.planes.data());
   }
   template <class I, class X>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
@@ -298,8 +298,9 @@ class LogSumExpPool : public PoolCalls<LogSumExpPool<T>>, public StreamCalls<Log
   }
 
  private:
-  template <class I, class X>
+  template <class X>
   auto head(const X& x, const Rows<T>& y, double* planes) const {
+    using I = simd::IntOf<Accumulator<T>>;  // positions mean nothing to it
     const detail::LogSumExpFold<T, I> exact = fold<I>();
     const auto positions = static_cast<double>(x.positions());
     const auto relative = detail::exponential_head(

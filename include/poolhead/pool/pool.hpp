@@ -93,16 +93,14 @@ inline constexpr NoGradient no_gradient{};
 namespace detail {
 
 /// f with the lane type of positions: as wide as the accumulator's, except in planes of 2^31 positions and more
-/// where P looks at them. (Padding may count some vectors beyond the end.)
+/// where P looks at them.
 template <class P, class X, class F>
 void with_positions(const X& x, const F& f) {
-  using Narrow = simd::IntOf<Accumulator<typename X::Scalar>>;
-  if constexpr (!P::uses_positions)
-    f(Narrow{});
-  else if (x.positions() < std::numeric_limits<Narrow>::max() - 1024)
-    f(Narrow{});
+  using A = Accumulator<typename X::Scalar>;
+  if constexpr (P::uses_positions)
+    with_position_lanes<A>(x.positions(), f);
   else
-    f(std::int64_t{});
+    f(simd::IntOf<A>{});
 }
 
 /// The scalar of P's parameters; void where it has none, or any.

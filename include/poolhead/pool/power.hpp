@@ -158,8 +158,9 @@ struct PowerHead {
   }
 };
 
-template <class I, class Kind, class X>
+template <class Kind, class X>
 auto power_head(const Kind& kind, const X& x, const Rows<typename X::Scalar>& y, double* planes) {
+  using I = simd::IntOf<Accumulator<typename X::Scalar>>;  // positions mean nothing to it
   using Fold = PowerFold<Kind, Accumulator<typename X::Scalar>, I>;
   using Exact = WideReduction<Fold, X>;
   const Exact exact{{kind}, x, y, planes};

@@ -180,13 +180,13 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
   void check_size(std::string_view call, const Cache<T>& cache) const {
     cache.detail::WideCache::check_size(name, call, 3, false);
   }
-  template <class I, class X>
+  template <class, class X>
   auto inference(const X& x, const Rows<typename X::Scalar>& y) const {
-    return bind<I>(x, y, nullptr);
+    return bind(x, y, nullptr);
   }
-  template <class I, class X, Scalar T>
+  template <class, class X, Scalar T>
   auto training(const X& x, const Rows<T>& y, Cache<T>& cache) const {
-    return bind<I>(x, y, cache.planes.data());
+    return bind(x, y, cache.planes.data());
   }
   template <class I, class X, Scalar T>
   auto gradient(const X& x, const Rows<const T>&, const Rows<const T>& dy, const Cache<T>& cache,
@@ -199,8 +199,9 @@ class SoftPool : public PoolCalls<SoftPool>, public StreamCalls<SoftPool> {
   }
 
  private:
-  template <class I, class X, Scalar T>
+  template <class X, Scalar T>
   static auto bind(const X& x, const Rows<T>& y, double* planes) {
+    using I = simd::IntOf<Accumulator<T>>;  // positions mean nothing to it
     return detail::direct_head<I, X>(
         detail::SoftDirectFold<T>{static_cast<double>(x.positions())},
         detail::exponential_head(
