@@ -2,6 +2,7 @@
 #pragma once
 
 #include "poolhead/pool/bin_cover.hpp"
+#include "poolhead/pool/pyramid_rows.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -30,7 +31,16 @@ struct BinGradient {
       const Index step = grids.vectors_together() * simd::lanes<A>;
       for (Index q = 0; q < channels; q += step) {
         const Index taken = std::min(step, channels - q);
-        spread_shares<adds>(grids, shares<A>(n, c + q, taken), taken, tile + q, stride, {first, last});
+        const A* const own = shares<A>(n, c + q, taken);
+        if constexpr (std::same_as<A, float>) {
+          if (UsualPyramid::suits(grids)) {
+            const PyramidShares<adds, To> rows(grids, own, taken);
+            for (Index h = first; h < last; ++h)
+              rows.spread(h, tile + q + (h - first) * grids.width() * stride, stride);
+            continue;
+          }
+        }
+        spread_shares<adds>(grids, own, taken, tile + q, stride, {first, last});
       }
     }
   }

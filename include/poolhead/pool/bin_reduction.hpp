@@ -4,6 +4,7 @@
 #pragma once
 
 #include "poolhead/pool/bin_fold.hpp"
+#include "poolhead/pool/pyramid_rows.hpp"
 
 #include <optional>
 
@@ -26,6 +27,9 @@ struct BinHead {
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end, bool is_cached = false) const {
     const bool fetches = !is_cached && bytes_of(x) > near_map_bytes;
+    if constexpr (std::same_as<A, float>) {
+      if (goes_by_rows(x)) return reduce_by_rows(x, n, c, end, fetches);
+    }
     const Bands bands(*this);
     std::optional<GridEdges> over_bands;
     if (bands.count > 0) over_bands.emplace(grids.over_bands(bands.edges, bands.count));
@@ -84,6 +88,7 @@ struct BinHead {
  private:
   static constexpr bool reads_in_place = std::same_as<typename X::Layout, ChannelsLast> && std::same_as<T, A>;
   static constexpr Index tile_elements = 8192;
+  static constexpr Index cache_way = 4096;
   static constexpr Index most_vectors = 64;
   static constexpr Index most_fetched_positions = 2048;  // longer planes are streams by themselves
   static constexpr bool in_planes = std::same_as<typename X::Layout, ChannelsFirst>;
@@ -166,6 +171,62 @@ struct BinHead {
       }
     }
     return tile;
+  }
+
+  /// NHWC: whether positions are so far apart that those of a plane want the same few lines of a first-level
+  /// cache: the neighbours that come with a vector are gone before their turn.
+  static bool is_crowded(const X& x) {
+    constexpr Index way = simd::register_bytes == 64 ? cache_way : cache_way / 2;
+    return reads_in_place && x.channels() * static_cast<Index>(sizeof(T)) % way == 0;
+  }
+  /// Whether averages go by PyramidMeans, a few vectors of channels at a time. Crowded planes are copied for
+  /// it; where that takes too long, they are better read in memory's order.
+  bool goes_by_rows(const X& x) const {
+    if (max || !UsualPyramid::suits(grids)) return false;
+    if (is_crowded(x)) return x.positions() <= 49;
+    const bool is_half_crowded =
+        reads_in_place && x.channels() * static_cast<Index>(sizeof(T)) % (cache_way / 2) == 0;
+    return !is_half_crowded || x.positions() <= 100;
+  }
+  void reduce_by_rows(const X& x, Index n, Index c, Index end, bool fetches) const {
+    constexpr int K = PyramidMeans::most_together;
+    const PyramidMeans rows(grids);
+    const Index size = x.positions();
+    // NHWC: what has the same place in the next sample.
+    const ReadAhead ahead(!fetches    ? 0
+                          : in_planes ? 8192
+                                      : size * x.channels() * static_cast<Index>(sizeof(T)));
+    A means[UsualPyramid::bins * K * N];
+    const auto put_means = [&](auto together, const A* p, auto step, Index count)
+        __attribute__((always_inline)) {
+      constexpr int own = together;
+      if (!rows.put_means<own>(p, step, means)) [[unlikely]]
+        for (int v = 0; v < own; ++v)
+          rescale(x, n, c + v * N, std::min<Index>(N, count - v * N), means + v * N, own * N);
+      put(y, n, c, count, means, own, N);
+      c += count;
+    };
+    while (c < end) {
+      const Index whole = (end - c) / (K * N) * (K * N);
+      const Index taken = in_planes || whole == 0 ? std::min<Index>(N, end - c) : std::min<Index>(whole, 4 * N);
+      ahead.fetch<in_planes ? 1 : 2>(x.sample(n) + c * size, taken * size);
+      if (in_planes || whole == 0) {
+        put_means(std::integral_constant<int, 1>{}, fill(x, n, c, taken, 0, size),
+                  std::integral_constant<Index, N>{}, taken);
+        continue;
+      }
+      const A* p = nullptr;
+      Index step = taken;
+      if constexpr (reads_in_place) {
+        if (!is_crowded(x)) {
+          p = x.sample(n) + c;
+          step = x.channels();
+        }
+      }
+      if (p == nullptr) p = fill(x, n, c, taken, 0, size);
+      for (const Index last = c + taken; c < last; p += K * N)
+        put_means(std::integral_constant<int, K>{}, p, step, K * N);
+    }
   }
 
   template <class Bins, class Feed>
