@@ -106,26 +106,41 @@ TEMPLATE_PRODUCT_TEST_CASE("bins of planes too large to turn, and of more grids 
 TEMPLATE_PRODUCT_TEST_CASE("the usual pyramid over small planes", "[pool][oracle]", (Nchw, Nhwc),
                            (float, Eigen::bfloat16)) {
   const std::vector<Index> levels{1, 2, 4};
-  const GridOracle oracle = pyramid_oracle(levels, false);
+  const GridOracle averages = pyramid_oracle(levels, false);
+  const GridOracle maxima = pyramid_oracle(levels, true);
   for (Index h = 3; h <= 17; ++h)
-    for (Index w = 3; w <= 17; ++w)
-      REQUIRE(pool_difference(Pyramid(levels), oracle, Map<TestType>({1, 19, h, w}, noise(27))) == "");
+    for (Index w = 3; w <= 17; ++w) {
+      REQUIRE(pyramid_difference(levels, Map<TestType>({1, 19, h, w}, noise(27))) == "");
+      REQUIRE(pyramid_difference(levels, Map<TestType>({1, 16, h, w}, ties(33, 3))) == "");
+    }
   // One vector, some, some of which are whole, and rows of channels that are multiples of a cache's way apart.
   for (const Index c : {1, 8, 16, 17, 31, 32, 33, 49, 64, 70, 130, 512, 1024, 1536, 2048})
-    for (const auto& [h, w] : {std::pair<Index, Index>{7, 7}, {4, 9}, {8, 8}, {15, 14}})
-      REQUIRE(forward_difference(Pyramid(levels), oracle, Map<TestType>({2, c, h, w}, noise(28))) == "");
+    for (const auto& [h, w] : {std::pair<Index, Index>{7, 7}, {4, 9}, {8, 8}, {15, 14}}) {
+      const Map<TestType> x({2, c, h, w}, noise(28));
+      REQUIRE(forward_difference(Pyramid(levels), averages, x) == "");
+      REQUIRE(forward_difference(Pyramid(levels, Pyramid::max), maxima, x) == "");
+    }
   const auto largest = static_cast<double>(std::numeric_limits<typename TestType::Scalar>::max());
   constexpr double nan = std::numeric_limits<double>::quiet_NaN();
   for (const Index c : {33, 50}) {
     const Extents e{1, c, 7, 6};
-    REQUIRE(forward_difference(Pyramid(levels), oracle, Map<TestType>(e, signed_zeros(29))) == "");
-    REQUIRE(forward_difference(Pyramid(levels), oracle, Map<TestType>(e, noise(30, 1e4))) == "");
+    REQUIRE(pyramid_difference(levels, Map<TestType>(e, signed_zeros(29))) == "");
+    REQUIRE(pyramid_difference(levels, Map<TestType>(e, noise(30, 1e4))) == "");
     for (const double value : {largest, -largest, infinity, -infinity, nan})
-      for (const Index odd : {Index{0}, Index{17}, c - 1})  // beside ordinary channels
-        REQUIRE(forward_difference(Pyramid(levels), oracle, Map<TestType>(e, [&](Index n, Index k, Index s) {
-                                     return k == odd && s != 20 ? value : noise(31)(n, k, s);
-                                   })) == "");
-    REQUIRE(misaligned_difference(Pyramid(levels), oracle, Map<TestType>(e, noise(32)), 3, 16) == "");
+      for (const Index odd : {Index{0}, Index{17}, c - 1}) {  // beside ordinary channels
+        const Map<TestType> x(
+            e, [&](Index n, Index k, Index s) { return k == odd && s != 20 ? value : noise(31)(n, k, s); });
+        REQUIRE(forward_difference(Pyramid(levels), averages, x) == "");
+        REQUIRE(bins_difference(Pyramid(levels, Pyramid::max), maxima, x) == "");
+      }
+    for (Index at = 0; at < e.positions(); ++at) {
+      const Map<TestType> x(e, with_nan(noise(34), [&](Index k, Index s) { return k % 3 != 2 && s == at; }));
+      REQUIRE(bins_difference(Pyramid(levels, Pyramid::max), maxima, x) == "");
+      REQUIRE(forward_difference(Pyramid(levels), averages, x) == "");
+    }
+    const Map<TestType> x(e, noise(32));
+    REQUIRE(misaligned_difference(Pyramid(levels), averages, x, 3, 16) == "");
+    REQUIRE(misaligned_difference(Pyramid(levels, Pyramid::max), maxima, x, 3, 16) == "");
   }
 }
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "poolhead/pool/bin_cover.hpp"
-#include "poolhead/pool/pyramid_rows.hpp"
+#include "poolhead/pool/pyramid_backward.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
@@ -124,6 +124,14 @@ struct BinGradient {
       const bool all_grids = !hand_down(own, peak_pitch<A>(taken), length);
       if (all_grids) peaks<A>(n, c + q, taken);  // once more
       To* to = tile + q;
+      if constexpr (std::same_as<A, float>) {
+        if (!all_grids && UsualPyramid::suits(grids)) {
+          const Index pitch = peak_pitch<A>(taken);
+          const PyramidPeaks<adds, To> rows(grids, own + grids.first_bin(2) * pitch, pitch, taken);
+          for (Index h = first; h < last; ++h, to += shape.width() * stride) rows.spread(h, to, stride);
+          continue;
+        }
+      }
       for (Index h = first; h < last; ++h) {
         for (Index w = 0; w < shape.width(); ++w, to += stride) {
           const Index count = covering.find(h, w, all_grids, found);

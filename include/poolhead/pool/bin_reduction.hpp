@@ -4,7 +4,7 @@
 #pragma once
 
 #include "poolhead/pool/bin_fold.hpp"
-#include "poolhead/pool/pyramid_rows.hpp"
+#include "poolhead/pool/pyramid_forward.hpp"
 
 #include <optional>
 
@@ -179,40 +179,57 @@ struct BinHead {
     constexpr Index way = simd::register_bytes == 64 ? cache_way : cache_way / 2;
     return reads_in_place && x.channels() * static_cast<Index>(sizeof(T)) % way == 0;
   }
-  /// Whether averages go by PyramidMeans, a few vectors of channels at a time. Crowded planes are copied for
-  /// it; where that takes too long, they are better read in memory's order.
+  /// Whether bins are those of UsualPyramid, by rows, a few vectors of channels at a time. Crowded planes are
+  /// copied for it; where that takes too long, they are better read in memory's order.
   bool goes_by_rows(const X& x) const {
-    if (max || !UsualPyramid::suits(grids)) return false;
+    if (!UsualPyramid::suits(grids)) return false;
     if (is_crowded(x)) return x.positions() <= 49;
     const bool is_half_crowded =
         reads_in_place && x.channels() * static_cast<Index>(sizeof(T)) % (cache_way / 2) == 0;
-    return !is_half_crowded || x.positions() <= 100;
+    return !is_half_crowded || x.positions() <= (max ? 49 : 100);
   }
   void reduce_by_rows(const X& x, Index n, Index c, Index end, bool fetches) const {
-    constexpr int K = PyramidMeans::most_together;
-    const PyramidMeans rows(grids);
+    if (max) {
+      const PyramidMaxima rows(grids);
+      walk_by_rows<1>(x, n, c, end, fetches, [&](auto, Index first, const A* p, auto step, Index count) {
+        PyramidMaxima::State tops[UsualPyramid::bins];
+        const auto note = rows.put_maxima(p, step, tops);
+        if (simd::any(note != note)) [[unlikely]]
+          put_nan<std::int32_t>(x, n, first, count, tops, 1);
+        put_tops<std::int32_t>(n, first, count, tops, 1);
+      });
+    } else {
+      constexpr int K = in_planes ? 1 : PyramidMeans::most_together;
+      const PyramidMeans rows(grids);
+      walk_by_rows<K>(
+          x, n, c, end, fetches, [&](auto together, Index first, const A* p, auto step, Index count) {
+            constexpr int own = together;
+            A means[UsualPyramid::bins * own * N];
+            if (!rows.put_means<own>(p, step, means)) [[unlikely]]
+              for (int v = 0; v < own; ++v)
+                rescale(x, n, first + v * N, std::min<Index>(N, count - v * N), means + v * N, own * N);
+            put(y, n, first, count, means, own, N);
+          });
+    }
+  }
+  /// take(K or 1, channel, its first position, from one to the next, count): all channels, so many vectors at a
+  /// time, where they lie or copied.
+  template <int K, class Take>
+  POOLHEAD_INLINE void walk_by_rows(const X& x, Index n, Index c, Index end, bool fetches,
+                                    const Take& take) const {
     const Index size = x.positions();
     // NHWC: what has the same place in the next sample.
     const ReadAhead ahead(!fetches    ? 0
                           : in_planes ? 8192
                                       : size * x.channels() * static_cast<Index>(sizeof(T)));
-    A means[UsualPyramid::bins * K * N];
-    const auto put_means = [&](auto together, const A* p, auto step, Index count)
-        __attribute__((always_inline)) {
-      constexpr int own = together;
-      if (!rows.put_means<own>(p, step, means)) [[unlikely]]
-        for (int v = 0; v < own; ++v)
-          rescale(x, n, c + v * N, std::min<Index>(N, count - v * N), means + v * N, own * N);
-      put(y, n, c, count, means, own, N);
-      c += count;
-    };
     while (c < end) {
       const Index whole = (end - c) / (K * N) * (K * N);
       const Index taken = in_planes || whole == 0 ? std::min<Index>(N, end - c) : std::min<Index>(whole, 4 * N);
       ahead.fetch<in_planes ? 1 : 2>(x.sample(n) + c * size, taken * size);
       if (in_planes || whole == 0) {
-        put_means(std::integral_constant<int, 1>{}, fill(x, n, c, taken, 0, size),
-                  std::integral_constant<Index, N>{}, taken);
+        take(std::integral_constant<int, 1>{}, c, fill(x, n, c, taken, 0, size),
+             std::integral_constant<Index, N>{}, taken);
+        c += taken;
         continue;
       }
       const A* p = nullptr;
@@ -224,8 +241,8 @@ struct BinHead {
         }
       }
       if (p == nullptr) p = fill(x, n, c, taken, 0, size);
-      for (const Index last = c + taken; c < last; p += K * N)
-        put_means(std::integral_constant<int, K>{}, p, step, K * N);
+      for (const Index last = c + taken; c < last; p += K * N, c += K * N)
+        take(std::integral_constant<int, K>{}, c, p, step, Index{K * N});
     }
   }
 
@@ -273,10 +290,14 @@ struct BinHead {
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
         put_nan<I>(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
-    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), fold.pitch(), sizeof(State) / sizeof(A));
+    put_tops<I>(n, c, taken, tops, fold.pitch());
+  }
+  template <class I>
+  void put_tops(Index n, Index c, Index taken, const typename BinMaxima<A, I>::State* tops, Index pitch) const {
+    using State = typename BinMaxima<A, I>::State;
+    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), pitch, sizeof(State) / sizeof(A));
     if (argmax.data() != nullptr)
-      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), fold.pitch(),
-          sizeof(State) / sizeof(I));
+      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), pitch, sizeof(State) / sizeof(I));
   }
 
   /// Makes the first NaN of each bin that holds one its maximum.
