@@ -208,13 +208,15 @@ struct Spread {
       if constexpr (!is_vast<G>) {
         if (size == 1) return write_flat_rows(gradient, x, dx, n, c, end, 0, 1);
       }
-      return write_flat_planes(gradient, x, dx, n, c, end);
+      write_flat_planes(gradient, x, dx, n, c, end);
+    } else {
+      constexpr bool may_lie = G::reads_x && !by_rows && !is_masked<X>;
+      if constexpr (may_lie) {
+        if (is_vast<G> || size >= least_long_plane<G>)
+          return spread_long_planes<adds>(gradient, x, dx, n, c, end);
+      }
+      if constexpr (!may_lie || !is_vast<G>) turned_or_by_rows(x, dx, n, c, end);
     }
-    if constexpr (G::reads_x && !by_rows && !is_masked<X>) {
-      if (is_vast<G> || size >= least_long_plane<G>)
-        return spread_long_planes<adds>(gradient, x, dx, n, c, end);
-    }
-    if constexpr (!is_vast<G> || !G::reads_x || by_rows || is_masked<X>) turned_or_by_rows(x, dx, n, c, end);
   }
   /// The same of planes that are turned, or get what row gradients give them.
   template <class X, class DX>

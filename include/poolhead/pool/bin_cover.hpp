@@ -7,6 +7,15 @@
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
+/// to[0 .. N - 1] = sum, or where it adds, += sum.
+template <bool adds, class To, class A, int N>
+POOLHEAD_INLINE void put_sum(To* to, const simd::Vec<A, N>& sum) {
+  if constexpr (adds)
+    simd::store(to, simd::load<A>(to) + sum);
+  else
+    simd::store(to, sum);
+}
+
 /// sink(e, the sum of N elements from row + offset(i) + e on, i < count).
 template <class A, class Offset, class Sink>
 POOLHEAD_INLINE void add_up(const A* row, const Offset& offset, Index count, Index length, const Sink& sink) {
@@ -141,12 +150,6 @@ template <bool adds, class A, class To>
       to += step;
       from += grids[k].bins() * length;
     }
-    const auto put = [](To * at, const V& sum) __attribute__((always_inline)) {
-      if constexpr (adds)
-        simd::store(at, simd::load<A>(at) + sum);
-      else
-        simd::store(at, sum);
-    };
     const auto add_up_cell = [&](Index c, const auto& sink) __attribute__((always_inline)) {
       add_up(
           row, [&](Index i) { return covering[first[c] + i]; }, first[c + 1] - first[c], length, sink);
@@ -155,7 +158,7 @@ template <bool adds, class A, class To>
     if (own.size() == 1 && cells.columns() == grids.width()) {
       for (Index c = 0; c < cells.columns(); ++c, at += stride)
         add_up_cell(
-            c, [&](Index e, const V& sum) __attribute__((always_inline)) { put(at + e, sum); });
+            c, [&](Index e, const V& sum) __attribute__((always_inline)) { put_sum<adds>(at + e, sum); });
       continue;
     }
     for (Index c = 0; c < cells.columns(); ++c)
@@ -166,7 +169,7 @@ template <bool adds, class A, class To>
     for (Index h = 0; h < own.size(); ++h)
       for (Index c = 0; c < cells.columns(); ++c)
         for (Index w = 0; w < cells.column(c).size(); ++w, at += stride)
-          for (Index e = 0; e < length; e += N) put(at + e, simd::load<A>(sums + c * length + e));
+          for (Index e = 0; e < length; e += N) put_sum<adds>(at + e, simd::load<A>(sums + c * length + e));
   }
 }
 

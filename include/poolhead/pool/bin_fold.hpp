@@ -75,7 +75,7 @@ class BinFold {
 
  private:
   static constexpr int N = simd::lanes<A>;
-  static constexpr int most = is_vast<Bins> ? 1 : 8;
+  static constexpr int most = is_vast<Bins> ? 1 : Bins::most;
   /// From so many vectors on, four of them are folded together. Wide sums of fewer are read faster from memory
   /// in two turns than in one piece.
   static constexpr Index least_wide = std::same_as<State, WideSum<A, N>> ? 8 : 4;

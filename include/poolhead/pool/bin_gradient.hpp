@@ -139,10 +139,7 @@ struct BinGradient {
           add_up_at(
               at, own, peak_pitch<A>(taken), found, count,
               length, [&](Index e, const V& sum) __attribute__((always_inline)) {
-                if constexpr (adds)
-                  simd::store(to + e, simd::load<A>(to + e) + sum);
-                else
-                  simd::store(to + e, sum);
+                put_sum<adds>(to + e, sum);
               });
         }
       }

@@ -12,6 +12,7 @@ namespace detail {
 //   struct Bins {
 //     struct State;
 //     struct Note;                 // of all positions of a vector of channels; Note{} before the first
+//     static constexpr int most = 4;               // positions at a time, a power of 2
 //     // m consecutive positions, step apart, of K vectors of channels: a state's first, or behind what it has
 //     template <bool first, int m, int K>
 //     static void few(const A* p, Index step, Index position, State (&)[K], Note (&)[K]);
@@ -40,6 +41,7 @@ template <class A>
 struct ShortSums {
   using State = simd::Vec<A, simd::lanes<A>>;
   using Note = NoNote;
+  static constexpr int most = 4;
 
   template <bool first, int m, int K>
   POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K], Note (&)[K]) {
@@ -61,6 +63,7 @@ template <class A, int together>
 struct GroupSums {
   using State = WideSum<A, simd::lanes<A>>;
   using Note = NoNote;
+  static constexpr int most = std::max(together, 4);
 
   template <bool first, int m, int K>
   POOLHEAD_INLINE static void few(const A* p, Index step, Index, State (&sums)[K], Note (&)[K]) {
@@ -100,6 +103,7 @@ struct BinMaxima {
   using PositionLane = I;
   using State = typename MaxFold<A, I>::State;
   using Note = simd::Vec<A, N>;
+  static constexpr int most = 4;
 
   template <bool first, int m, int K>
   POOLHEAD_INLINE static void few(const A* p, Index step, Index position, State (&tops)[K], Note (&notes)[K]) {

@@ -1,6 +1,7 @@
 // What the bins of the usual pyramid give the positions of small planes. Lanes are channels.
 #pragma once
 
+#include "poolhead/pool/bin_cover.hpp"
 #include "poolhead/pool/usual_pyramid.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -59,11 +60,7 @@ class PyramidShares : UsualPyramid {
       });
       unroll<width>([&](auto w) __attribute__((always_inline)) {
         const V sum = covering<4, w, width>(sums + 3) + (covering<2, w, width>(sums + 1) + sums[0]);
-        To* const at = to + w * stride + e;
-        if constexpr (adds)
-          simd::store(at, simd::load<float>(at) + sum);
-        else
-          simd::store(at, sum);
+        put_sum<adds>(to + w * stride + e, sum);
       });
     }
   }
@@ -116,11 +113,7 @@ class PyramidPeaks : UsualPyramid {
           constexpr int b = i / (last - first + 1) * 4 + first + i % (last - first + 1);
           sum = simd::select(places[b] == at, sum + peaks[b], sum);
         });
-        To* const own = to + w * stride + e;
-        if constexpr (adds)
-          simd::store(own, simd::load<float>(own) + sum);
-        else
-          simd::store(own, sum);
+        put_sum<adds>(to + w * stride + e, sum);
       });
     }
   }
