@@ -111,6 +111,17 @@ TEMPLATE_PRODUCT_TEST_CASE("names of 16-bit and double pools", "[any_pool]", (Nc
                              ph::AttentionPool<T>(channels, 3, ph::AttentionPool<T>::sigmoid)) == "");
 }
 
+namespace {
+
+bool are_close(const auto& a, const auto& b) {
+  if (a.size() != b.size()) return false;
+  for (Index i = 0; i < static_cast<Index>(a.size()); ++i)
+    if (!(std::abs(a.data()[i] - b.data()[i]) <= 4 * 1.2e-7f * (1 + std::abs(b.data()[i])))) return false;
+  return true;
+}
+
+}  // namespace
+
 TEMPLATE_PRODUCT_TEST_CASE("joined names are their concat", "[any_pool]", (Nchw, Nhwc), (float)) {
   using T = typename TestType::Scalar;
   const ph::AnyPool<T> any("avg+gem:3,channels+spp-max:1,2+softmax-attention:3+lse:2", channels, 9);
@@ -125,15 +136,9 @@ TEMPLATE_PRODUCT_TEST_CASE("joined names are their concat", "[any_pool]", (Nchw,
   const RowTensor<T> dy = noise_rows<T>(pool, extents);
   const PoolRun expected(pool, x, dy);
   const PoolRun run(any, x, dy);
-  const auto close = [](const auto& a, const auto& b) {
-    if (a.size() != b.size()) return false;
-    for (Index i = 0; i < static_cast<Index>(a.size()); ++i)
-      if (!(std::abs(a.data()[i] - b.data()[i]) <= 4 * 1.2e-7f * (1 + std::abs(b.data()[i])))) return false;
-    return true;
-  };
-  CHECK(close(run.y, expected.y));
-  CHECK(close(run.dx.values, expected.dx.values));
-  CHECK(close(run.parameters(), expected.parameters()));
+  CHECK(are_close(run.y, expected.y));
+  CHECK(are_close(run.dx.values, expected.dx.values));
+  CHECK(are_close(run.parameters(), expected.parameters()));
   // The maximum exactly.
   for (Index j = 0; j < 5 * channels; ++j)
     REQUIRE(run.y(1, 2 * channels + j) == expected.y(1, 2 * channels + j));
@@ -160,7 +165,10 @@ TEST_CASE("inside a concat, heads by name add to the gradient of the others", "[
   const RowTensor<float> dy = noise_rows<float>(plain, extents);
   const PoolRun run(heads, x, dy);
   const PoolRun expected(plain, x, dy);
-  CHECK(same_bits(run.y, expected.y));
+  // Tiny planes are turned where heads share a walk, and not for an average alone: it is rounded otherwise.
+  CHECK(are_close(run.y, expected.y));
+  for (Index n = 0; n < extents.n; ++n)
+    for (Index j = 0; j < 2 * channels; ++j) REQUIRE(run.y(n, j) == expected.y(n, j));  // maxima
   for (std::size_t i = 0; i < run.dx.values.size(); ++i)
     REQUIRE(std::abs(run.dx.values[i] - expected.dx.values[i]) <= 1e-6f);
 }
