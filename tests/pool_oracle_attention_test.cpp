@@ -112,18 +112,43 @@ POOL_TEST("scores of any size give a weighted mean", "[pool][oracle]") {
 
 TEMPLATE_TEST_CASE("small scores and large ones are as exact", "[pool][oracle]", Nchw<float>, Nhwc<float>) {
   // What float products lose of a score goes with its size, and so does what y loses.
+  const auto hidden = GENERATE(Index{12}, Index{20});
   for (const double size : {1.0, 10.0})
     for (const float gain : {1.0F, 4.0F, 16.0F, 64.0F})
       for (const auto kind : kinds<float>) {
-        CAPTURE(size, gain, kind);
+        CAPTURE(hidden, size, gain, kind);
         const Map<TestType> x({2, 96, 7, 7}, noise(10, 0, size));
-        auto pool = attention<float>(96, 12, kind);
-        for (Index j = 0; j < 12; ++j) pool.score.weight(0, j) *= gain;
+        auto pool = attention<float>(96, hidden, kind);
+        for (Index j = 0; j < hidden; ++j) pool.score.weight(0, j) *= gain;
         const RowTensor<float> y = pool(x.view());
         const auto expected = AttentionOracle(pool).forward(planes_of(x));
         for (Index n = 0; n < 2; ++n)
           for (Index c = 0; c < 96; ++c)
             REQUIRE(is_within(y(n, c), expected(n, c), smooth_bound<float>(expected(n, c))));
+      }
+}
+
+TEMPLATE_TEST_CASE("large positions are found wherever they stand", "[pool][oracle]", Nchw<float>,
+                   Nhwc<float>) {
+  // Two of them, whose scores are about as large, as half of their channels weigh nothing, and are as unlike as
+  // can be.
+  for (const Index positions : {50, 13, 150})
+    for (const Index at : {Index{0}, Index{5}, positions - 2})
+      for (const Index hidden : {3, 12, 20}) {
+        CAPTURE(positions, at, hidden);
+        auto pool = attention<float>(96, hidden, ph::AttentionPool<float>::softmax);
+        for (Index j = 0; j < hidden; ++j) {
+          for (Index c = 48; c < 96; ++c) pool.hidden.weight(j, c) = 0;
+          pool.score.weight(0, j) = std::abs(pool.score.weight(0, j));
+        }
+        const Map<TestType> x({1, 96, 1, positions}, [&](Index n, Index c, Index s) {
+          if (s != at && s != at + 1) return 0.1 * noise(20)(n, c, s);
+          return c < 48 ? 1000 * noise(20)(n, c, at) + 0.02 * noise(21)(n, c, s) : 1000 * noise(20)(n, c, s);
+        });
+        const RowTensor<float> y = pool(x.view());
+        const auto expected = AttentionOracle(pool).forward(planes_of(x));
+        for (Index c = 0; c < 96; ++c)
+          REQUIRE(is_within(y(0, c), expected(0, c), smooth_bound<float>(expected(0, c))));
       }
 }
 

@@ -147,7 +147,7 @@ class AttentionStream {
       detail::fail<ShapeError>(AttentionPool<T>::name, "::add: the tile is ",
                                detail::TensorExtents<typename X::Layout>(x.shape()), ", expected a batch of ",
                                batch_, ", ", channels_, " channels and at least one position");
-    const detail::AttentionWeights<AttentionPool<T>> weights(pool_);
+    const detail::AttentionWeights<AttentionPool<T>> weights(pool_, detail::Pass::forward);
     detail::parallel_for(device, batch_, weights.bytes(x), [&](Index begin, Index end) {
       for (Index n = begin; n < end; ++n) weights.accumulate(x, n, mean(n), nullptr);
     });

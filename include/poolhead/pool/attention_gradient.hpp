@@ -30,7 +30,7 @@ struct AttentionBackward {
   void run(const X& x, const DX& dx, bool adds, const D& device) const {
     struct Partial;
     struct Memory;
-    const AttentionWeights<P> weights(pool);
+    const AttentionWeights<P> weights(pool, Pass::backward);
     const Index hidden = weights.hidden;
     const Index matrix = hidden * x.channels();
     const bool in_parts = matrix >= many_weights;

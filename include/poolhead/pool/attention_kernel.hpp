@@ -3,13 +3,17 @@
 // difference.
 #pragma once
 
+#include "poolhead/pool/attention_hidden.hpp"
 #include "poolhead/pool/attention_mean.hpp"
 #include "poolhead/pool/attention_tile.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
 namespace detail {
 
-/// The parameters of a pool, in memory of the calling thread where they are not the pool's own.
+enum class Pass { forward, backward };
+
+/// The parameters of a pool, in memory of the calling thread where they are not the pool's own, and what the
+/// pass needs of them.
 template <class P>
 struct AttentionWeights {
   using T = typename P::ParameterScalar;
@@ -19,15 +23,15 @@ struct AttentionWeights {
   Index channels;
   Index hidden;
   bool softmax;
-  const A* weight;      // (hidden, C)
-  const A* transposed;  // (C, row): rows of whole vectors
+  const A* weight;  // (hidden, C)
   Index row;
-  const double* bias;   // (row)
-  const double* score;  // (hidden)
+  const A* transposed = nullptr;  // (C, row): rows of whole vectors; where it is needed
+  const double* bias;             // (row)
+  const double* score;            // (hidden)
   double score_bias;
   double gain;  // sqrt(sum over units of score^2 |weight|^2)
 
-  explicit AttentionWeights(const P& pool)
+  AttentionWeights(const P& pool, Pass pass)
       : channels(pool.hidden.weight.dimension(1)),
         hidden(pool.hidden.weight.dimension(0)),
         softmax(pool.kind == P::softmax),
@@ -43,12 +47,14 @@ struct AttentionWeights {
     };
     bias = copy(pool.hidden.bias);
     score = copy(pool.score.weight);
-    struct Transposed;
-    A* const columns = workspace<Transposed, A>(channels * row);
-    for (Index j = 0; j < hidden; j += N)
-      turn_planes(weight + j * channels, channels, channels, static_cast<int>(std::min(N, hidden - j)),
-                  columns + j, row);
-    transposed = columns;
+    if (pass == Pass::backward || !are_few()) {
+      struct Transposed;
+      A* const to = workspace<Transposed, A>(channels * row);
+      for (Index j = 0; j < hidden; j += N)
+        turn_planes(weight + j * channels, channels, channels, static_cast<int>(std::min(N, hidden - j)),
+                    to + j, row);
+      transposed = to;
+    }
     double squares = 0.0;
     for (Index j = 0; j < hidden; ++j)
       squares += score[j] * score[j] * static_cast<double>(square(weight + j * channels, channels));
@@ -70,8 +76,8 @@ struct AttentionWeights {
     each_tile(x, channels, [&](Index begin, Index end) {
       tile.read(x, n, begin, end);
       if (tile.count == 0) return;
-      if (is_ordinary(tile)) {
-        add(tile, activations(tile, transposed), mean, n, first, cache);
+      if (const A* const before = activations(tile); before != nullptr) {
+        add(tile, before, mean, n, first, cache);
       } else {
         if (wide == nullptr) wide = wide_columns();
         add(tile, activations(tile, wide), mean, n, first, cache);
@@ -85,52 +91,57 @@ struct AttentionWeights {
   /// the elements' size. Above this many ulps of 1 the products are double.
   static constexpr double most_lost = 4.0;
 
+  A most_squares() const {
+    constexpr double largest = std::numeric_limits<A>::max();
+    if constexpr (std::same_as<A, double>) return std::numeric_limits<A>::infinity();
+    return static_cast<A>(std::min(most_lost * static_cast<double>(channels) / gain, largest));
+  }
+  /// Whether so few hidden channels would not fill lanes, or a few registers.
+  bool are_few() const { return hidden <= (simd::register_bytes >= 32 ? N : N / 2); }
+  /// The hidden channels of a tile before ReLU, rows of most positions; null where products of A would show.
+  template <class X>
+  const A* activations(const AttentionTile<X>& tile) const {
+    if (!are_few()) return is_ordinary(tile) ? activations(tile, transposed) : nullptr;
+    struct Sums;
+    A* const to = workspace<Sums, A>(hidden * AttentionTile<X>::most);
+    const bool are_small = HiddenChannels<X>(weight, bias, hidden).put(tile, to, most_squares());
+    return are_small || std::same_as<A, double> ? to : nullptr;
+  }
   template <class X>
   bool is_ordinary(const AttentionTile<X>& tile) const {
     if constexpr (std::same_as<A, double>) return true;
     double squares[AttentionTile<X>::most] = {};
     if constexpr (AttentionTile<X>::planes)
-      add_weighted_rows<A>(nullptr, tile.rows(), squares);
+      add_squares_down<A>(tile.rows(), squares);
     else
-      add_row_products<A>(nullptr, tile.rows(), squares);
-    const double most = std::min<double>(most_lost * static_cast<double>(channels) / gain,
-                                         static_cast<double>(std::numeric_limits<A>::max()));
+      add_squares_across<A>(tile.rows(), squares);
     bool ordinary = true;
-    for (Index i = 0; i < tile.count; ++i) ordinary = ordinary & (squares[i] <= most);
+    for (Index i = 0; i < tile.count; ++i)
+      ordinary = ordinary & (squares[i] <= static_cast<double>(most_squares()));
     return ordinary;
   }
-
-  /// The hidden channels of a tile before ReLU: rows of most positions.
+  /// The same by products of type Sum. columns: (C, row).
   template <class Sum, class X>
-  Sum* activations(const AttentionTile<X>& tile, const Sum* columns) const {
+  const Sum* activations(const AttentionTile<X>& tile, const Sum* columns) const {
     struct Sums;
     struct Turned;
     constexpr Index L = simd::lanes<Sum>;
     constexpr Index most = AttentionTile<X>::most;
     Sum* const to = workspace<Sums, Sum>(row * most);
-    // Few hidden channels would fill few lanes: lanes are positions then.
-    if constexpr (std::same_as<Sum, A>) {
-      if (hidden <= N / 2) {
-        ContiguousRows<A> planes = tile.rows();
-        if (!AttentionTile<X>::planes) {
-          A* const turned = workspace<Turned, A>(most * channels);
-          for (Index i = 0; i < tile.count; i += N)
-            turn_planes(tile.values + i * tile.stride, tile.stride, channels,
-                        static_cast<int>(std::min(N, tile.count - i)), turned + i, most);
-          planes = {turned, most, channels, tile.count};
-        }
-        for (Index j = 0; j < hidden; ++j) std::fill_n(to + j * most, most, static_cast<Sum>(bias[j]));
-        multiply_add(Strided<A>{weight, channels, 1}, planes.data, planes.stride, to, most, hidden, tile.count,
-                     channels);
-        return to;
-      }
-    }
     Sum* const sums = workspace<Turned, Sum>(row * most);
     for (Index i = 0; i < tile.count; ++i)
       for (Index j = 0; j < row; ++j) sums[i * row + j] = static_cast<Sum>(bias[j]);
     multiply_add(tile.by_position(), columns, row, sums, row, tile.count, hidden, channels, {}, true);
     for (Index i = 0; i < tile.count; i += L)
       turn_planes(sums + i * row, row, row, static_cast<int>(std::min(L, tile.count - i)), to + i, most);
+    return to;
+  }
+  const double* wide_columns() const {
+    struct Wide;
+    double* const to = workspace<Wide, double>(channels * row);
+    for (Index c = 0; c < channels; ++c)
+      for (Index j = 0; j < row; ++j)
+        to[c * row + j] = j < hidden ? static_cast<double>(weight[j * channels + c]) : 0.0;
     return to;
   }
 
@@ -192,12 +203,6 @@ struct AttentionWeights {
       to[i] = static_cast<A>(static_cast<Accumulator<T>>(tensor.data()[i]));
     return to;
   }
-  const double* wide_columns() const {
-    struct Wide;
-    double* const to = workspace<Wide, double>(channels * row);
-    for (Index i = 0; i < channels * row; ++i) to[i] = static_cast<double>(transposed[i]);
-    return to;
-  }
 };
 
 template <class P>
@@ -210,7 +215,7 @@ struct AttentionForward {
 
   template <class X, class D>
   void run(const X& x, const D& device) const {
-    const AttentionWeights<P> weights(pool);
+    const AttentionWeights<P> weights(pool, Pass::forward);
     parallel_for(device, x.batch(), weights.bytes(x), [&](Index begin, Index end) {
       struct Mean;
       const Index channels = x.channels();

@@ -32,7 +32,7 @@ struct AttentionSlopes {
 };
 
 /// The gradient of a part of the hidden weights, in the order that its product makes it: rows of channels, or
-/// with planes, of hidden channels.
+/// with planes, of hidden channels, unless these are few.
 template <class X>
 struct AttentionSums {
   using T = typename AttentionTile<X>::T;
@@ -47,9 +47,20 @@ struct AttentionSums {
   bool empty = true;
 
   Index size() const { return hidden * channels; }
+  /// Whether the hidden channels would fill so few lanes that these are positions.
+  bool are_few() const { return planes && hidden <= simd::lanes<A> / 2; }
   /// Adds what a tile and its slopes give.
   void add(const AttentionTile<X>& tile, const AttentionSlopes<A>& own) {
     constexpr Index N = simd::lanes<A>;
+    if (are_few()) {
+      if (empty) std::fill_n(data, size(), 0.0);
+      empty = false;
+      ContiguousRows<A> rows = tile.rows();
+      rows.ahead = 0;  // it has been asked for
+      for (Index j = 0; j < hidden; ++j)
+        add_row_products<A>(own.slopes + j * own.stride, rows, data + j * channels);
+      return;
+    }
     const ProductStart<A> start{.adds = tiles > 0};
     if constexpr (planes) {
       struct Turned;
@@ -75,15 +86,16 @@ struct AttentionSums {
   void add_to(Eigen::Tensor<T, 2, Eigen::RowMajor>& weight, Index first) const {
     constexpr Index L = simd::lanes<double>;
     constexpr Index few = planes ? 16 : 64;  // channels, of which lines are written as a whole
+    const bool turns = planes && !are_few();
     struct Few;
-    double* const turned = planes ? workspace<Few, double>(hidden * few) : nullptr;
+    double* const turned = turns ? workspace<Few, double>(hidden * few) : nullptr;
     for (Index c = 0; c < channels; c += few) {
       const Index count = std::min(few, channels - c);
-      for (Index k = 0; planes && k < count; k += L)
+      for (Index k = 0; turns && k < count; k += L)
         turn_planes(data + (c + k) * hidden, hidden, hidden, static_cast<int>(std::min(L, count - k)),
                     turned + k, few);
       for (Index j = 0; j < hidden; ++j) {
-        const double* const sums = planes ? turned + j * few : data + j * channels + c;
+        const double* const sums = turns ? turned + j * few : data + j * channels + c;
         T* const to = &weight(j, first + c);
         for (Index k = 0; k < count; ++k) add_to_gradient(to[k], sums[k]);
       }

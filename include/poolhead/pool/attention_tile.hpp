@@ -3,6 +3,7 @@
 
 #include "poolhead/core/mask.hpp"
 #include "poolhead/core/product.hpp"
+#include "poolhead/core/read_ahead.hpp"
 #include "poolhead/core/tile.hpp"
 #include "poolhead/core/vector_product.hpp"
 
@@ -28,6 +29,7 @@ struct AttentionTile {
   Index channels = 0;
   const A* values = nullptr;
   Index stride = 0;
+  Index next = 0;  ///< how far behind its place the same element of the next tile lies, or 0
 
   /// How many positions of so many channels stay in a cache.
   static Index capacity(Index channels) { return std::clamp<Index>(65536 / channels / N * N, 16, most); }
@@ -38,7 +40,7 @@ struct AttentionTile {
   static Index padded(Index numbers) { return whole_vectors(numbers) + line; }
 
   ContiguousRows<A> rows() const {
-    return {values, stride, planes ? channels : count, planes ? count : channels};
+    return {values, stride, planes ? channels : count, planes ? count : channels, next};
   }
   /// Element (position, channel).
   Strided<A> by_position() const { return {values, planes ? 1 : stride, planes ? stride : 1}; }
@@ -52,6 +54,7 @@ struct AttentionTile {
     struct Values;
     channels = own_channels;
     count = 0;
+    next = 0;
     for (Index s = begin; s < end; ++s)
       if (is_valid(x, n, s)) positions[count++] = s;
     const T* const sample = x.sample(n);
@@ -60,10 +63,10 @@ struct AttentionTile {
       if (planes || channels == x.channels()) {
         values = planes ? sample + first * x.positions() + begin : sample + begin * channels;
         stride = planes ? x.positions() : channels;
-        // The next tile, where one takes less time than its memory to arrive.
-        const Index next = std::min(end - begin, x.positions() - end) * channels;
-        if (!planes && next <= 4096)
-          for (Index k = 0; k < next; k += line) __builtin_prefetch(values + count * channels + k);
+        // What takes less time than its memory to arrive. Behind the end of a plane lies that of other
+        // channels, and behind one that is a single tile the next sample's.
+        if (bytes_of(x) > small_map_bytes && count * channels <= 16384)
+          next = !planes ? count * channels : count < x.positions() ? count : x.channels() * x.positions();
         return;
       }
     }
