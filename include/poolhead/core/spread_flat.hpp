@@ -107,16 +107,11 @@ void fill_long(T* p, Index size, T value) {
 #endif
 }
 
-/// Writes value to p[0 .. size - 1], and to what follows as far as it has room for whole vectors.
+/// How many elements from p on the first vector of whole lines of a cache begins, of those that begin behind p.
 template <class T>
-POOLHEAD_INLINE void fill_plane(T* p, Index size, T value, Index room) {
-  constexpr Index L = simd::lanes<simd::IntOf<T>>;
-  const auto bits = simd::splat_bits(value);
-  Index s = 0;
-  for (; s + 4 * L <= size; s += 4 * L)
-    unroll<4>([&](auto k) __attribute__((always_inline)) { simd::store_bits(p + s + k * L, bits); });
-  for (; s < size && s + L <= room; s += L) simd::store_bits(p + s, bits);
-  for (; s < size; ++s) p[s] = value;
+POOLHEAD_INLINE Index next_line(const T* p) {
+  constexpr auto L = static_cast<std::uintptr_t>(simd::lanes<simd::IntOf<T>>);
+  return static_cast<Index>(L - reinterpret_cast<std::uintptr_t>(p) / sizeof(T) % L);
 }
 
 /// Writes 0 to p[0 .. size - 1]: vectors that share no line of a cache, but for the first and the last.
@@ -134,37 +129,55 @@ POOLHEAD_INLINE void fill_zero(T* p, Index size, bool is_long) {
     return;
   }
   simd::store_bits(p, zero);
-  const auto address = reinterpret_cast<std::uintptr_t>(p) / sizeof(T);
-  Index s = L - static_cast<Index>(address % static_cast<std::uintptr_t>(L));
+  Index s = next_line(p);
   for (; s + 4 * L <= size; s += 4 * L)
     unroll<4>([&](auto k) __attribute__((always_inline)) { simd::store_bits(p + s + k * L, zero); });
   for (; s + L <= size; s += L) simd::store_bits(p + s, zero);
   simd::store_bits(p + size - L, zero);
 }
 
-/// Writes values[i] to the plane i < count, all of `size` positions. Vectors reach into the planes that follow,
-/// and those are written after them. is_long: they are of a long map.
+/// Writes values[i] to the plane i < count, all of `size` positions. is_long: they are of a long map.
 template <class T>
 POOLHEAD_INLINE void fill_planes(T* planes, Index size, const T* values, Index count, bool is_long) {
-  constexpr Index L = simd::lanes<simd::IntOf<T>>;
+  using Bit = simd::IntOf<T>;
+  constexpr Index L = simd::lanes<Bit>;
   if (is_long && size >= least_long_fill / static_cast<Index>(sizeof(T))) {
     for (Index i = 0; i < count; ++i) fill_long(planes + i * size, size, values[i]);
     return;
   }
-  const Index vectors = (size + L - 1) / L;
   Index i = 0;
-  if (vectors <= most_short_vectors) {
-    with_number<most_short_vectors>(
-        static_cast<int>(vectors), [&](auto number) __attribute__((always_inline)) {
-          for (; (count - i) * size >= number * L; ++i) {
+  constexpr Index tiny = std::max<Index>(L, 16);
+  if (size <= tiny) {
+    // Vectors reach into the planes that follow, and those are written after them.
+    with_number<tiny / L>(
+        static_cast<int>((size + L - 1) / L), [&](auto vectors) __attribute__((always_inline)) {
+          for (; (count - i) * size >= vectors * L; ++i) {
             const auto bits = simd::splat_bits(values[i]);
-            T* const plane = planes + i * size;
-            unroll<number>([&](auto k)
-                               __attribute__((always_inline)) { simd::store_bits(plane + k * L, bits); });
+            unroll<vectors>([&](auto k) __attribute__((always_inline)) {
+              simd::store_bits(planes + i * size + k * L, bits);
+            });
           }
         });
+    for (; i < count; ++i) std::fill_n(planes + i * size, size, values[i]);
+    return;
   }
-  for (; i < count; ++i) fill_plane(planes + i * size, size, values[i], (count - i) * size);
+  // Vectors that share no line of a cache, but for the first and the last: some are of two planes.
+  auto bits = simd::splat_bits(values[0]);
+  simd::store_bits(planes, bits);
+  T* to = planes + next_line(planes);
+  for (T* end = planes + size;; end += size) {
+    for (; end - to >= 4 * L; to += 4 * L)
+      unroll<4>([&](auto k) __attribute__((always_inline)) { simd::store_bits(to + k * L, bits); });
+    for (; end - to >= L; to += L) simd::store_bits(to, bits);
+    if (++i == count) return simd::store_bits(end - L, bits);
+    const auto next = simd::splat_bits(values[i]);
+    if (to < end) {
+      const auto own = simd::splat<Bit, L>(static_cast<Bit>(end - to));
+      simd::store_bits(to, simd::select(simd::iota<Bit, L>(0) < own, bits, next));
+      to += L;
+    }
+    bits = next;
+  }
 }
 
 /// to[0 .. size - 1] = from[0 .. size - 1].
@@ -180,22 +193,34 @@ POOLHEAD_INLINE void copy_row(const T* from, Index size, T* to) {
   if (k < size) simd::store_bits(to + size - L, simd::load_bits(from + size - L));
 }
 
-/// The same row at `count` positions, `stride` apart: short ones that follow on each other some at a time.
+/// The same row at `count` positions, `stride` apart: short ones that follow on each other some at a time, and
+/// whole vectors of such turned round so far that none lies in two lines of a cache.
 template <class T>
 POOLHEAD_INLINE void write_rows(const T* row, Index channels, T* to, Index stride, Index count) {
+  constexpr Index L = simd::lanes<simd::IntOf<T>>;
   constexpr Index most_together = 256;  // elements
   struct Rows;
-  Index together = 1;
-  if (channels == stride && 4 * channels <= most_together) {
-    together = std::min(most_together / channels, count);
-    const Index size = together * channels;
+  struct Turned;
+  if (channels != stride) {
+    for (Index s = 0; s < count; ++s) copy_row(row, channels, to + s * stride);
+    return;
+  }
+  Index size = channels;
+  if (4 * channels <= most_together) {
+    size *= std::min(most_together / channels, count);
     T* const rows = workspace<Rows, T>(size);
     std::copy_n(row, channels, rows);
     for (Index e = channels; e < size; e *= 2) std::copy_n(rows, std::min(e, size - e), rows + e);
     row = rows;
   }
-  for (Index s = 0; s < count; s += together)
-    copy_row(row, std::min(together, count - s) * channels, to + s * stride);
+  T* const end = to + count * channels;
+  if (const Index head = next_line(to); head < L && size % L == 0 && count > 1) {
+    T* const turned = workspace<Turned, T>(size);
+    std::copy_n(row, head, std::copy_n(row + head, size - head, turned));
+    to = std::copy_n(row, head, to);
+    row = turned;
+  }
+  for (; to < end; to += size) copy_row(row, std::min<Index>(size, end - to), to);
 }
 
 /// Planes c .. end - 1, NCHW.
@@ -227,7 +252,8 @@ POOLHEAD_INLINE void write_flat_rows(const G& gradient, const X& x, T* dx, Index
   T* const rows = sample + first * stride;
   const Index count = last - first;
   if constexpr (!is_vast<G>) {
-    if (x.positions() <= few_positions && channels >= L) {
+    const bool is_small = G::peaks > 0 || count * channels < 1024;
+    if (is_small && x.positions() <= few_positions && channels >= L) {
       const FlatBlock<G, T, Bit> flat(gradient, n, c, end);
       for (Index s = 0; s < count; ++s) {
         const auto at = simd::splat<Bit, L>(static_cast<Bit>(first + s));
