@@ -59,8 +59,8 @@ ChannelBlocks plane_blocks(const FeatureShape& x) {
 /// NCHW: as many vectors of planes as are worth a call, and no more than `most`, so that threads have something
 /// to share.
 template <int N>
-ChannelBlocks short_blocks(const FeatureShape& x, Index most = 8) {
-  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, most) * N;
+ChannelBlocks short_blocks(const FeatureShape& x) {
+  const Index channels = std::clamp<Index>(16384 / (N * x.positions()), 1, 8) * N;
   return {channels, (x.channels + channels - 1) / channels};
 }
 

@@ -332,7 +332,7 @@ struct Spread {
     const double bytes =
         static_cast<double>(x.size()) * static_cast<double>(passes * sizeof(typename X::Scalar));
     if constexpr (!in_planes && is_flat<X, DX>) return write_flat_map(gradient, x, dx, bytes, device);
-    ChannelBlocks blocks = short_blocks<N>(x.shape(), is_flat<X, DX> && is_zero_elsewhere<G> ? 32 : 8);
+    ChannelBlocks blocks = short_blocks<N>(x.shape());
     if constexpr (!in_planes) {
       const Index most_kept = G::reads_x ? most_kept_bytes(bytes, 16384) : 16384;
       blocks = channel_blocks<N>(x.shape(), sizeof(Held), most_kept,
