@@ -4,6 +4,7 @@
 #pragma once
 
 #include "poolhead/pool/bin_fold.hpp"
+#include "poolhead/pool/bin_results.hpp"
 #include "poolhead/pool/pyramid_forward.hpp"
 
 #include <optional>
@@ -13,17 +14,15 @@ namespace detail {
 
 /// Reduces every bin of a block of channels. is_cached: whether another head has just read it.
 template <class X, class Y>
-struct BinHead {
+struct BinHead : BinResults<X, Y> {
   static constexpr bool has_blocks = true;
+  using Results = BinResults<X, Y>;
   using T = typename X::Scalar;
-  using A = Accumulator<T>;
-  static constexpr int N = simd::lanes<A>;
+  using Results::grids;
+  using Results::N;
+  using typename Results::A;
 
-  GridEdges grids;
   bool max;
-  Y y;
-  Rows<Index> argmax;  // without data where nobody asks
-  Index channels;      // of x
 
   [[gnu::noinline]] void reduce_block(const X& x, Index n, Index c, Index end, bool is_cached = false) const {
     const bool fetches = !is_cached && bytes_of(x) > near_map_bytes;
@@ -195,8 +194,8 @@ struct BinHead {
         PyramidMaxima::State tops[UsualPyramid::bins];
         const auto note = rows.put_maxima(p, step, tops);
         if (simd::any(note != note)) [[unlikely]]
-          put_nan<std::int32_t>(x, n, first, count, tops, 1);
-        put_tops<std::int32_t>(n, first, count, tops, 1);
+          this->template put_nan<std::int32_t>(x, n, first, count, tops, 1);
+        this->template put_tops<std::int32_t>(n, first, count, tops, 1);
       });
     } else {
       constexpr int K = in_planes ? 1 : PyramidMeans::most_together;
@@ -207,8 +206,8 @@ struct BinHead {
             A means[UsualPyramid::bins * own * N];
             if (!rows.put_means<own>(p, step, means)) [[unlikely]]
               for (int v = 0; v < own; ++v)
-                rescale(x, n, first + v * N, std::min<Index>(N, count - v * N), means + v * N, own * N);
-            put(y, n, first, count, means, own, N);
+                this->rescale(x, n, first + v * N, std::min<Index>(N, count - v * N), means + v * N, own * N);
+            this->put(this->y, n, first, count, means, own, N);
           });
     }
   }
@@ -273,8 +272,8 @@ struct BinHead {
       }
       // A sum may overflow though its mean need not.
       if (simd::any(check != simd::zero<simd::Mask<A, N>>())) [[unlikely]]
-        rescale(x, n, first, count, means, N);
-      put(y, n, first, count, means, 1, N);
+        this->rescale(x, n, first, count, means, N);
+      this->put(this->y, n, first, count, means, 1, N);
     }
   }
 
@@ -289,86 +288,8 @@ struct BinHead {
     State* const tops = fold.finish();
     for (Index v = 0; v < vectors; ++v)
       if (simd::any(fold.notes()[v] != fold.notes()[v])) [[unlikely]]
-        put_nan<I>(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
-    put_tops<I>(n, c, taken, tops, fold.pitch());
-  }
-  template <class I>
-  void put_tops(Index n, Index c, Index taken, const typename BinMaxima<A, I>::State* tops, Index pitch) const {
-    using State = typename BinMaxima<A, I>::State;
-    put(y, n, c, taken, reinterpret_cast<const A*>(&tops->value), pitch, sizeof(State) / sizeof(A));
-    if (argmax.data() != nullptr)
-      put(argmax, n, c, taken, reinterpret_cast<const I*>(&tops->position), pitch, sizeof(State) / sizeof(I));
-  }
-
-  /// Makes the first NaN of each bin that holds one its maximum.
-  template <class I, class State>
-  [[gnu::cold, gnu::noinline]] void put_nan(const X& x, Index n, Index c, Index count, State* tops,
-                                            Index pitch) const {
-    for (Index k = 0; k < grids.count(); ++k) {
-      for (Index i = 0; i < grids[k].rows; ++i) {
-        for (Index j = 0; j < grids[k].columns; ++j, tops += pitch) {
-          A values[N];
-          I positions[N];
-          simd::store(values, tops->value);
-          simd::store_first(positions, tops->position, N);
-          for (Index q = 0; q < count; ++q) {
-            const Index s = first_nan(x, n, c + q, grids.window(k, i, j));
-            if (s < 0) continue;
-            values[q] = std::numeric_limits<A>::quiet_NaN();
-            positions[q] = static_cast<I>(s);
-          }
-          *tops = {simd::load<A>(values), simd::load_array<N>(positions, N)};
-        }
-      }
-    }
-  }
-  /// Where the first NaN of a window stands, or -1.
-  static Index first_nan(const X& x, Index n, Index c, const Window& window) {
-    for (Index r = 0; r < window.rows; ++r)
-      for (Index s = window.first + r * window.step, w = 0; w < window.columns; ++s, ++w)
-        if (std::isnan(static_cast<A>(x(n, c, s)))) return s;
-    return -1;
-  }
-
-  /// Takes means that are not finite again; `step` lies between bins.
-  [[gnu::cold, gnu::noinline]] void rescale(const X& x, Index n, Index c, Index count, A* mean,
-                                            Index step) const {
-    for (Index k = 0; k < grids.count(); ++k)
-      for (Index i = 0; i < grids[k].rows; ++i)
-        for (Index j = 0; j < grids[k].columns; ++j, mean += step)
-          AverageReduction<X, NoArgmax, simd::IntOf<A>>(x, {}, grids.window(k, i, j))
-              .rescale(mean, n, c, static_cast<int>(count));
-  }
-
-  /// Writes what stands in (bins, pitch), `unit` numbers from a vector to the next.
-  template <class To, class Value>
-  void put(const To& to, Index n, Index c, Index taken, const Value* values, Index pitch, Index unit) const {
-    const Index step = pitch * unit;
-    for (Index k = 0; k < grids.count(); ++k) {
-      const auto rows = grid_rows(to, grids.grids(), channels, k);
-      for (Index q = 0; q < taken; q += N)
-        put_bins(rows, values + q / N * unit, step, grids[k].bins(), n, c + q,
-                 static_cast<int>(std::min<Index>(N, taken - q)));
-      values += grids[k].bins() * step;
-    }
-  }
-
-  /// values[b * step + i]: bin b of channel c + i.
-  template <class To, class Value>
-  static void put_bins(const GridRows<To>& rows, const Value* values, Index step, Index bins, Index n, Index c,
-                       int count) {
-    To* const to = rows.data + n * rows.row_stride + c * rows.channel_stride;
-    if (rows.channel_stride == 1) {
-      for (Index b = 0; b < bins; ++b) {
-        const auto value = simd::load_array<N>(values + b * step, N);
-        if constexpr (std::is_integral_v<Value>)
-          simd::store_first(to + b * rows.bin_stride, simd::convert<To>(value), count);
-        else
-          simd::store_first(to + b * rows.bin_stride, value, count);
-      }
-    } else {
-      turn_back<N>(values, step, bins, count, to, rows.channel_stride);
-    }
+        this->template put_nan<I>(x, n, c + v * N, std::min<Index>(N, taken - v * N), tops + v, fold.pitch());
+    this->template put_tops<I>(n, c, taken, tops, fold.pitch());
   }
 };
 

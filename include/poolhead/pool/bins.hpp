@@ -59,7 +59,7 @@ class BinPool : public PoolCalls<Derived> {
   template <class X, class Y>
   auto bind(const X& x, const Y& y, const Rows<Index>& argmax) const {
     static_assert(!is_masked<X>, "poolhead: pools of bins take no mask: a bin may have no valid position");
-    return BinHead<X, Y>{{grids(), x.shape()}, is_max(), y, argmax, x.channels()};
+    return BinHead<X, Y>{{{grids(), x.shape()}, y, argmax, x.channels()}, is_max()};
   }
 };
 
