@@ -40,6 +40,10 @@
 //     static constexpr Effort effort = Effort::sums;   // or compares
 // Where zeros change nothing, and positions do not count, it says
 //     static constexpr bool passes_over_zeros = true;
+// Where it adds up what it computes of each element alone, it may say so:
+//     static constexpr int terms_of_each = 1;
+//     void terms(const Vec (&x)[K], Vec (&term)[terms_of_each][K]) const;
+//     void add(State&, const Vec (&term)[terms_of_each][K]) const;
 // And what is all of a plane may be less work than what comes to something:
 //     template <int K, class Valid>
 //     State whole(const Vec (&x)[K], const Positions&, const Valid&) const;

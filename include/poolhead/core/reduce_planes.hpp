@@ -4,6 +4,7 @@
 #include "poolhead/core/mask.hpp"
 #include "poolhead/core/merge_lanes.hpp"
 #include "poolhead/core/reduce_pairs.hpp"
+#include "poolhead/core/reduce_planes_of_49.hpp"
 #include "poolhead/core/simd_turn.hpp"
 
 namespace poolhead::inline POOLHEAD_ISA {
@@ -64,31 +65,6 @@ POOLHEAD_INLINE void reduce_short(const R& reduction, ShortState<R>& state, cons
       fold_vectors<K == vectors>(reduction, state, x, at, EveryLane{});
     else
       fold_vectors<K == vectors>(reduction, state, x, at, LastLanes<A, K>{last.mask});
-  });
-}
-
-/// Whether planes of 49 floats, those of the 7 x 7 positions that most networks end in, are read line by line
-/// of a cache, with 0 in the place of other planes' elements: 16 of them are 49 lines without a gap.
-template <class R, class X>
-inline constexpr bool has_lines_of_49 =
-    simd::register_bytes == 64 && !is_masked<X> &&
-    std::same_as<std::remove_const_t<typename X::Scalar>, float> && requires {
-  requires R::passes_over_zeros;
-};
-
-/// states[i] of plane i < 16, which begins in lane i of vector 3 i.
-template <class R, class Identity>
-POOLHEAD_INLINE void reduce_planes_of_49(const R& reduction, const float* planes, ShortState<R> (&states)[16],
-                                         const Identity& identity) {
-  constexpr int N = 16;
-  unroll<N>([&](auto i) __attribute__((always_inline)) {
-    const float* const first = planes + 3 * N * i;
-    const simd::Vec<float, N> x[4] = {simd::load_between(first, i, N), simd::load<float>(first + N),
-                                      simd::load<float>(first + 2 * N),
-                                      simd::load_between(first + 3 * N, 0, i + 1)};
-    auto state = identity(i);
-    reduction.accumulate(state, x, LaterPositions<typename R::PositionLane, N>{}, EveryLane{});
-    states[i] = state;
   });
 }
 
@@ -198,10 +174,25 @@ POOLHEAD_INLINE typename R::State reduce_short_planes(const R& reduction, const 
   };
   ShortState<R> states[N];
   if constexpr (has_lines_of_49<R, X>) {
-    if (positions == 49 && count == N) {
-      reduce_planes_of_49(
-          reduction, x.sample(n) + c * positions,
-          states, [&](int i) __attribute__((always_inline)) { return identity(c + i); });
+    const float* const planes = x.sample(n) + c * positions;
+    const auto of_plane = [&](int i) __attribute__((always_inline)) { return identity(c + i); };
+    if constexpr (!has_terms<R>) {
+      if (positions == 49 && count == N) {
+        reduce_planes_of_49(reduction, planes, states, of_plane);
+        return merge_planes(reduction, states);
+      }
+    } else if (positions == 49) {
+      // Whatever channels come with it, a channel's lanes are the same.
+      if (count == N && c % N == 0) {
+        reduce_terms_of_49(reduction, planes, states, of_plane);
+      } else {
+        for (int i = 0; i < N; ++i) {
+          auto state = of_plane(std::min(i, count - 1));
+          if (i < count)
+            reduce_terms_of_one_49(reduction, planes + i * positions, state, static_cast<int>((c + i) % N));
+          states[i] = state;
+        }
+      }
       return merge_planes(reduction, states);
     }
   }

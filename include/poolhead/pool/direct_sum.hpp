@@ -96,6 +96,19 @@ struct SumReduction {
   }
 };
 
+/// Adds what reduction.terms(x, term) makes of the valid lanes.
+template <class R, class S, class V, int K, class Valid>
+POOLHEAD_INLINE void accumulate_terms(const R& reduction, S& state, const V (&x)[K], const Valid& valid) {
+  V term[R::terms_of_each][K];
+  reduction.terms(x, term);
+  unroll<R::terms_of_each>([&](auto i) __attribute__((always_inline)) {
+    unroll<K>([&](auto k) __attribute__((always_inline)) {
+      term[i][k] = valid.select(k, term[i][k], simd::zero<V>());
+    });
+  });
+  reduction.add(state, term);
+}
+
 /// Fold::results(sums, put), sums: sum 2^(rate x) or, where Fold::less_one, sum (2^(rate x) - 1), and, where
 /// Fold::has_weights, sum 2^(rate x) x, in double; put as that of WideReduction. Channels of other planes are
 /// listed; Fold::is_fine_near_zero says whether what stands at the lower limit must not even show in a weighted
@@ -117,25 +130,29 @@ struct DirectReduction : SumReduction<SumsOf<WideSum<float, N>, count>, SumsOf<S
 
   template <class S, int K, class Valid>
   POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
-    V near[K], term[K];
+    accumulate_terms(*this, state, x, valid);
+  }
+  static constexpr int terms_of_each = count;
+  template <int K>
+  POOLHEAD_INLINE void terms(const V (&x)[K], V (&term)[count][K]) const {
+    V near[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       // A NaN, too, becomes the limit.
-      term[k] = near[k] = simd::min(simd::max(x[k], simd::zero<V>() - limit), limit);
+      term[0][k] = near[k] = simd::min(simd::max(x[k], simd::zero<V>() - limit), limit);
     });
     if constexpr (Fold::less_one) {
       V power[K];
       unroll<K>([&](auto k) __attribute__((always_inline)) { power[k] = near[k]; });
-      simd::short_exp2_less_one<K, N>(rate, power, term);
+      simd::short_exp2_less_one<K, N>(rate, power, term[0]);
     } else {
-      simd::short_exp2<K, N>(rate, term);
+      simd::short_exp2<K, N>(rate, term[0]);
     }
-    unroll<K>([&](auto k)
-                  __attribute__((always_inline)) { term[k] = valid.select(k, term[k], simd::zero<V>()); });
-    add_terms(state.of[0], term);
-    if constexpr (Fold::has_weights) {
-      unroll<K>([&](auto k) __attribute__((always_inline)) { term[k] = term[k] * near[k]; });
-      add_terms(state.of[1], term);
-    }
+    if constexpr (Fold::has_weights)
+      unroll<K>([&](auto k) __attribute__((always_inline)) { term[1][k] = term[0][k] * near[k]; });
+  }
+  template <class S, int K>
+  POOLHEAD_INLINE void add(S& state, const V (&term)[count][K]) const {
+    unroll<count>([&](auto i) __attribute__((always_inline)) { add_terms(state.of[i], term[i]); });
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int channels) const {
     fold.results(state, exact.put_results(n, c, channels));

@@ -89,7 +89,13 @@ struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
 
   template <class S, int K, class Valid>
   POOLHEAD_INLINE void accumulate(S& state, const V (&x)[K], const Positions<I, N>&, const Valid& valid) const {
-    V power[K], base[K];
+    accumulate_terms(*this, state, x, valid);
+  }
+  static constexpr int terms_of_each = 1;
+  template <int K>
+  POOLHEAD_INLINE void terms(const V (&x)[K], V (&term)[1][K]) const {
+    V(&power)[K] = term[0];
+    V base[K];
     unroll<K>([&](auto k) __attribute__((always_inline)) {
       if constexpr (tiny)
         base[k] = simd::raised_abs(kind.base(x[k]), raised);
@@ -101,11 +107,14 @@ struct ProductReduction : SumReduction<WideSum<float, N>, ShortSum<N>, I> {
       if constexpr (tiny && by_series) power[k] = simd::max(power[k], least);
     });
     if constexpr (by_series) simd::powers<K, N>(series, power);
-    unroll<K>([&](auto k) __attribute__((always_inline)) {
-      if constexpr (tiny && by_series) power[k] = simd::select(base[k] == simd::zero<V>(), base[k], power[k]);
-      power[k] = valid.select(k, power[k], simd::zero<V>());
-    });
-    add_terms(state, power);
+    if constexpr (tiny && by_series)
+      unroll<K>([&](auto k) __attribute__((always_inline)) {
+        power[k] = simd::select(base[k] == simd::zero<V>(), base[k], power[k]);
+      });
+  }
+  template <class S, int K>
+  POOLHEAD_INLINE void add(S& state, const V (&term)[1][K]) const {
+    add_terms(state, term[0]);
   }
   POOLHEAD_INLINE void finish(const State& state, Index n, Index c, int count) const {
     const auto number = [](double value) { return simd::splat<double, N>(value); };
