@@ -96,7 +96,7 @@ struct AttentionWeights {
     if constexpr (std::same_as<A, double>) return std::numeric_limits<A>::infinity();
     return static_cast<A>(std::min(most_lost * static_cast<double>(channels) / gain, largest));
   }
-  /// Whether so few hidden channels would not fill lanes, or a few registers.
+  /// Whether the hidden channels fill one vector at most; those of 16 bytes, half of one.
   bool are_few() const { return hidden <= (simd::register_bytes >= 32 ? N : N / 2); }
   /// The hidden channels of a tile before ReLU, rows of most positions; null where products of A would show.
   template <class X>
